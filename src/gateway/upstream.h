@@ -1,0 +1,114 @@
+/* The gateway's side of the links: what a gateway thread's clients ask for goes out in batches on
+ * one link to each database node, and is asked again until it is answered.
+ *
+ * The retry logic that keeps promise 3 (a request is executed once, a leader's death is a pause)
+ * lives here, sans-I/O: clock, randomness and connections are reached through struct upstream_env
+ * only, so that the simulator runs this code as it is.
+ *
+ * Writes carry (client session, sequence) and go to the leader. When its link breaks, or it answers
+ * NOT_LEADER, they are sent again, in order of their sequences, to the next leader, which
+ * recognises what was applied before (Raft dissertation section 6.3). Reads go to the local node,
+ * else to any node whose link is up. A request that is not answered within its time limit is given
+ * up: for a write that was ever sent the outcome is then UNKNOWN, else NOT_APPLIED. A write that
+ * was given up keeps its place in the session until the answer comes, so that its sequence is never
+ * reused.
+ *
+ * Single thread. Callbacks never come from inside upstream_submit(); they may submit again.
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/list.h"
+#include "proto/link.h"
+
+struct upstream;
+struct upstream_link; /* one connection to one node; `handle` below is the environment's */
+
+struct upstream_env_ops {
+    uint64_t (*now_ms)(void *env); /* monotonic */
+    void (*random)(void *env, void *out, size_t size);
+    /* Begins to connect; returns a handle, or NULL when it cannot even begin. Then comes exactly
+     * one of upstream_on_connected() / upstream_on_closed(). address is "host:port", or "local" for
+     * the node in this process. The environment sends the preface. */
+    void *(*connect)(void *env, const char *address, struct upstream_link *link);
+    /* Sends; the bytes are copied or written before it returns. Errors come as
+     * upstream_on_closed(). */
+    void (*send)(void *env, void *handle, struct slice bytes);
+    /* Closes; no upstream_on_*() call for it comes afterwards. */
+    void (*close)(void *env, void *handle);
+};
+
+enum upstream_outcome {
+    UPSTREAM_DONE,        /* `reply` is the answer (perhaps an error reply) */
+    UPSTREAM_NOT_APPLIED, /* given up; certainly not applied */
+    UPSTREAM_UNKNOWN,     /* given up; may have been applied or may yet be */
+};
+enum upstream_kind { UPSTREAM_WRITE, UPSTREAM_READ, UPSTREAM_READ_STALE, UPSTREAM_ADMIN };
+
+struct upstream_request;
+/* `reply` is borrowed until return (for a given-up request: an error reply that says why). `index`:
+ * see link.h. */
+typedef void (*upstream_done_fn)(struct upstream_request *req, enum upstream_outcome outcome,
+                                 uint64_t index, struct slice reply);
+
+/* Embedded in the caller's own request; must stay in place until `done` was called. */
+struct upstream_request {
+    /* filled by the caller */
+    enum upstream_kind kind;
+    uint16_t db;
+    uint64_t min_index;     /* reads: answer from a state at least this new; 0: any */
+    uint32_t timeout_ms;    /* 0: the upstream's default */
+    struct buf packed_argv; /* taken; freed when done */
+    upstream_done_fn done;
+    /* the upstream's own */
+    struct list node;
+    uint64_t id; /* sequence of a write, id of a read */
+    uint64_t deadline_ms;
+    struct upstream_link *link; /* where it was sent last; NULL: waits */
+    bool ever_sent;
+    bool orphan; /* its client went away (upstream_forget): nobody to call */
+};
+
+struct upstream_options {
+    const char *const *seeds; /* "host:port" of database nodes, or "local"; copied */
+    size_t seed_count;
+    uint32_t timeout_ms;           /* default time limit of a request; 0: 10,000 */
+    uint32_t pending_requests_max; /* over all links; more is answered NOT_APPLIED with a BUSY
+                                      error; 0: 65,536 */
+    uint64_t pending_bytes_max;    /* likewise; 0: 256 MiB */
+};
+
+struct upstream *upstream_new(const struct upstream_options *options,
+                              const struct upstream_env_ops *ops, void *env);
+/* Closes all links; requests not yet answered get UNKNOWN or NOT_APPLIED. */
+void upstream_free(struct upstream *up);
+
+void upstream_submit(struct upstream *up, struct upstream_request *req);
+/* The client is gone: `done` will not be called and the caller's memory may go. A write already
+ * sent is kept (in memory of the upstream's own) until it is answered. */
+void upstream_forget(struct upstream *up, struct upstream_request *req);
+/* At the end of each loop turn: writes what was gathered, one send a link. */
+void upstream_flush(struct upstream *up);
+/* Reconnects, time limits. Call when upstream_deadline_ms() has come. */
+void upstream_tick(struct upstream *up);
+uint64_t upstream_deadline_ms(const struct upstream *up);
+
+/* From the environment. */
+void upstream_on_connected(struct upstream_link *link);
+/* Whole or partial frames, in order. */
+void upstream_on_bytes(struct upstream_link *link, struct slice bytes);
+void upstream_on_closed(struct upstream_link *link);
+
+/* What is known of the cluster. */
+struct upstream_status {
+    bool ready; /* a leader is known and its link is up */
+    uint64_t term;
+    uint64_t leader_id;
+    uint32_t links_up;
+    uint64_t pending_requests;
+    uint64_t retried_total; /* requests sent more than once */
+    uint64_t protocol_errors_total;
+};
+void upstream_get_status(const struct upstream *up, struct upstream_status *ret);
+/* The members as last heard, for the environment's and the dashboard's use; borrowed until the next
+ * event. */
+const struct link_member *upstream_members(const struct upstream *up, size_t *ret_count);

@@ -1,0 +1,39 @@
+/* The event loop of one thread: timers, wake-ups from other threads, a hook at the end of each
+ * turn. A thin skin over libuv, whose header is included in net/ and replica/disk only. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+
+struct loop;
+
+int loop_new(struct loop **ret_loop) WARN_UNUSED; /* negative errno */
+/* All handles must be closed before (streams, listeners, timers, wakers). */
+void loop_free(struct loop *l);
+/* Runs until loop_stop(). */
+void loop_run(struct loop *l);
+void loop_stop(struct loop *l); /* from the loop's own thread */
+/* Runs what is left until no handle is active: for closing down. */
+void loop_drain(struct loop *l);
+uint64_t loop_now_ms(struct loop *l); /* monotonic, read anew at each call */
+
+/* Called once a turn after all input was handled and before the loop sleeps: the place to send what
+ * was gathered. Several hooks may be added; they run in that order. */
+void loop_on_turn_end(struct loop *l, void (*fn)(void *ctx), void *ctx);
+
+struct timer;
+struct timer *timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx);
+/* Fires once, at loop_now_ms() >= at_ms; replaces an earlier setting. UINT64_MAX: never. */
+void timer_set(struct timer *t, uint64_t at_ms);
+void timer_free(struct timer *t);
+
+/* Wakes the loop from any thread; several wakes may become one call. */
+struct waker;
+struct waker *waker_new(struct loop *l, void (*fn)(void *ctx), void *ctx);
+void waker_wake(struct waker *w);
+void waker_free(struct waker *w);
+
+/* Signals, delivered on the loop. */
+int loop_on_signal(struct loop *l, int signum, void (*fn)(void *ctx, int signum),
+                   void *ctx) WARN_UNUSED;

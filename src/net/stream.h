@@ -1,0 +1,69 @@
+/* A byte stream between us and one peer: TCP, a socketpair, or in tests a fake.
+ *
+ * Reading: bytes arrive in on_read, borrowed until it returns (one read buffer a loop, so that idle
+ * connections own none). Writing: stream_write() copies nothing when the kernel takes everything at
+ * once, else it keeps the rest and sends it when it can; on_drain says when all is gone. Closing:
+ * stream_close() ends it at once, stream_shutdown() after what was written is out. on_close comes
+ * exactly once, for either or when the peer or the network ended it, and is the last call; the
+ * stream is freed behind it.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+struct stream;
+
+struct stream_handler {
+    void (*on_read)(void *ctx, struct slice bytes);
+    void (*on_drain)(void *ctx); /* may be NULL */
+    /* error: 0 for an orderly end by the peer or by ourselves, else a negative errno. */
+    void (*on_close)(void *ctx, int error);
+};
+
+/* The implementation's side; struct stream is its first member. */
+struct stream_ops {
+    void (*write)(struct stream *s, struct slice bytes);
+    void (*pause)(struct stream *s);
+    void (*resume)(struct stream *s);
+    void (*shutdown)(struct stream *s);
+    void (*close)(struct stream *s);
+    size_t (*pending_bytes)(const struct stream *s);
+    const char *(*peer)(const struct stream *s);
+};
+struct stream {
+    const struct stream_ops *ops;
+    const struct stream_handler *handler;
+    void *ctx;
+};
+
+static inline void stream_set_handler(struct stream *s, const struct stream_handler *h, void *ctx) {
+    s->handler = h;
+    s->ctx = ctx;
+}
+/* After close or shutdown further writes are dropped. */
+static inline void stream_write(struct stream *s, struct slice bytes) {
+    s->ops->write(s, bytes);
+}
+/* Stops and restarts on_read; the kernel's buffers then push back on the peer. */
+static inline void stream_pause(struct stream *s) {
+    s->ops->pause(s);
+}
+static inline void stream_resume(struct stream *s) {
+    s->ops->resume(s);
+}
+static inline void stream_shutdown(struct stream *s) {
+    s->ops->shutdown(s);
+}
+static inline void stream_close(struct stream *s) {
+    s->ops->close(s);
+}
+/* Bytes written here that the kernel has not taken yet. */
+static inline size_t stream_pending_bytes(const struct stream *s) {
+    return s->ops->pending_bytes(s);
+}
+/* "address:port" of the other end, for logs. */
+static inline const char *stream_peer(const struct stream *s) {
+    return s->ops->peer(s);
+}

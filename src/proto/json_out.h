@@ -1,0 +1,27 @@
+/* Writing JSON (RFC 8259). Keeps track of commas; the caller keeps the nesting right (CHECKed). */
+#pragma once
+#include "base/buf.h"
+
+enum { JSON_DEPTH_MAX = 32 };
+struct json_out {
+    struct buf *out;
+    int depth;
+    bool comma[JSON_DEPTH_MAX + 1];
+    bool after_key;
+};
+void json_begin(struct json_out *j, struct buf *out);
+void json_object(struct json_out *j);
+void json_array(struct json_out *j);
+void json_end(struct json_out *j, char close); /* '}' or ']' */
+void json_key(struct json_out *j, const char *key);
+void json_key_slice(struct json_out *j, struct slice key);
+/* Bytes that are not UTF-8 become U+FFFD; ask json_is_utf8() first where that matters. */
+void json_string(struct json_out *j, struct slice s);
+void json_str(struct json_out *j, const char *s);
+void json_u64(struct json_out *j, uint64_t v);
+void json_i64(struct json_out *j, int64_t v);
+void json_double(struct json_out *j, double v);
+void json_bool(struct json_out *j, bool v);
+void json_null(struct json_out *j);
+bool json_is_utf8(struct slice s);
+void base64_append(struct buf *out, struct slice in); /* RFC 4648 section 4, padded */
