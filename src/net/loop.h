@@ -14,7 +14,8 @@ void loop_free(struct loop *l);
 /* Runs until loop_stop(). */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l); /* from the loop's own thread */
-/* Runs what is left until no handle is active: for closing down. */
+/* Runs what is left until no handle is active (signals and wakers do not count): for closing down.
+ */
 void loop_drain(struct loop *l);
 uint64_t loop_now_ms(struct loop *l); /* monotonic, read anew at each call */
 

@@ -2,10 +2,13 @@
  *
  * Reading: bytes arrive in on_read, borrowed until it returns (one read buffer a loop, so that idle
  * connections own none). Writing: stream_write() copies nothing when the kernel takes everything at
- * once, else it keeps the rest and sends it when it can; on_drain says when all is gone. Closing:
- * stream_close() ends it at once, stream_shutdown() after what was written is out. on_close comes
- * exactly once, for either or when the peer or the network ended it, and is the last call; the
- * stream is freed behind it.
+ * once, else it keeps the rest and sends it when it can; on_drain says when all that was kept is
+ * gone (it does not come when nothing had to be kept). Closing: stream_close() ends it at once and
+ * drops what waits, stream_shutdown() after what was written is out; no on_read or on_drain comes
+ * behind either. A peer that does not read holds a shutdown up: who shuts down keeps a time limit
+ * and then closes. on_close comes exactly once, for either or when the peer or the network ended
+ * it, never from inside a call of these functions, and is the last call; the stream is freed behind
+ * it.
  */
 #pragma once
 #include <stdbool.h>
@@ -18,6 +21,10 @@ struct stream;
 struct stream_handler {
     void (*on_read)(void *ctx, struct slice bytes);
     void (*on_drain)(void *ctx); /* may be NULL */
+    /* The peer sends no more but may still read (a half-closed connection). May be NULL: the stream
+     * then closes itself, with what still waits to be sent. Else it stays open until it is closed
+     * or shut down here, or a write fails. */
+    void (*on_eof)(void *ctx);
     /* error: 0 for an orderly end by the peer or by ourselves, else a negative errno. */
     void (*on_close)(void *ctx, int error);
 };

@@ -20,6 +20,9 @@ typedef void (*accept_fn)(void *ctx, struct stream *s);
 int listener_new(struct loop *l, const struct address *at, bool reuse_port, int backlog,
                  accept_fn fn, void *ctx, struct listener **ret_listener) WARN_UNUSED;
 uint16_t listener_port(const struct listener *l);
+/* Clients closed right after they were accepted because the process was out of descriptors. Others
+ * wait in the backlog then, and are accepted when descriptors come free. */
+uint64_t listener_refused_count(const struct listener *l);
 /* While paused, clients wait in the backlog. */
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);

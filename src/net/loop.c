@@ -1,0 +1,216 @@
+#include "net/loop.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "net/loop_uv.h"
+
+struct loop_signal {
+    uv_signal_t uv;
+    struct list node; /* in loop.signals */
+    void (*fn)(void *ctx, int signum);
+    void *ctx;
+};
+
+static void run_hooks(struct loop *l) {
+    for (size_t i = 0; i < l->hook_count; i++)
+        l->hooks[i].fn(l->hooks[i].ctx);
+}
+
+/* libuv runs prepare handles right before it polls: behind the timers of this turn and behind the
+ * input, wakers and closing callbacks of the turn before, which is all there was to gather. */
+static void on_prepare(uv_prepare_t *handle) {
+    run_hooks(handle->data);
+}
+
+int loop_new(struct loop **ret_loop) {
+    /* A peer that has gone is an error of the write, not a reason to die. */
+    signal(SIGPIPE, SIG_IGN);
+    struct loop *l = xcalloc(1, sizeof *l);
+    int r = uv_loop_init(&l->uv);
+    if (r < 0) {
+        free(l);
+        return r;
+    }
+    list_init(&l->signals);
+    list_init(&l->lingering);
+    l->turn_end.data = l;
+    uv_prepare_init(&l->uv, &l->turn_end);
+    uv_prepare_start(&l->turn_end, on_prepare);
+    l->linger_timer.data = l;
+    uv_timer_init(&l->uv, &l->linger_timer);
+    /* The streams that wait for it keep the loop going, not the timer. */
+    uv_unref((uv_handle_t *)&l->linger_timer);
+    *ret_loop = l;
+    return 0;
+}
+
+static void on_signal_closed(uv_handle_t *handle) {
+    struct loop_signal *s = handle->data;
+    list_remove(&s->node);
+    free(s);
+}
+
+void loop_free(struct loop *l) {
+    LIST_FOREACH (it, &l->signals) {
+        struct loop_signal *s = LIST_ENTRY(it, struct loop_signal, node);
+        uv_close((uv_handle_t *)&s->uv, on_signal_closed);
+    }
+    uv_prepare_stop(&l->turn_end);
+    uv_close((uv_handle_t *)&l->turn_end, NULL);
+    uv_close((uv_handle_t *)&l->linger_timer, NULL);
+    while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
+        ;
+    CHECK(uv_loop_close(&l->uv) == 0);
+    free(l->hooks);
+    free(l);
+}
+
+void loop_run(struct loop *l) {
+    /* The prepare handle counts as active, so uv_run() returns for uv_stop() only; that may be one
+     * of an earlier run's last turn. */
+    while (!l->stop)
+        uv_run(&l->uv, UV_RUN_DEFAULT);
+    /* The turn that stopped the loop ends as every other. */
+    run_hooks(l);
+    l->stop = false;
+}
+
+void loop_stop(struct loop *l) {
+    l->stop = true;
+    uv_stop(&l->uv);
+}
+
+void loop_drain(struct loop *l) {
+    uv_unref((uv_handle_t *)&l->turn_end);
+    while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
+        ;
+    uv_ref((uv_handle_t *)&l->turn_end);
+}
+
+uint64_t loop_now_ms(struct loop *l) {
+    return uv_hrtime() / 1000000;
+}
+
+void loop_on_turn_end(struct loop *l, void (*fn)(void *ctx), void *ctx) {
+    l->hooks = xrealloc(l->hooks, (l->hook_count + 1) * sizeof *l->hooks);
+    l->hooks[l->hook_count++] = (struct loop_hook){.fn = fn, .ctx = ctx};
+}
+
+/* ---- timers ---- */
+
+struct timer {
+    uv_timer_t uv;
+    struct loop *loop;
+    uint64_t at_ms; /* UINT64_MAX: not set */
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
+static void on_timer(uv_timer_t *handle);
+
+static void timer_arm(struct timer *t) {
+    uint64_t now = loop_now_ms(t->loop);
+    /* libuv counts from the time it noted at the start of the turn. */
+    uv_update_time(&t->loop->uv);
+    uv_timer_start(&t->uv, on_timer, t->at_ms > now ? t->at_ms - now : 0, 0);
+}
+
+static void on_timer(uv_timer_t *handle) {
+    struct timer *t = handle->data;
+    /* libuv's clock is a coarse one and can be ahead of ours by part of a millisecond. */
+    if (loop_now_ms(t->loop) < t->at_ms) {
+        timer_arm(t);
+        return;
+    }
+    t->at_ms = UINT64_MAX;
+    t->fn(t->ctx);
+}
+
+struct timer *timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx) {
+    struct timer *t = xcalloc(1, sizeof *t);
+    uv_timer_init(&l->uv, &t->uv);
+    t->uv.data = t;
+    t->loop = l;
+    t->at_ms = UINT64_MAX;
+    t->fn = fn;
+    t->ctx = ctx;
+    return t;
+}
+
+void timer_set(struct timer *t, uint64_t at_ms) {
+    if (at_ms == t->at_ms)
+        return;
+    t->at_ms = at_ms;
+    if (at_ms == UINT64_MAX)
+        uv_timer_stop(&t->uv);
+    else
+        timer_arm(t);
+}
+
+static void on_closed_free(uv_handle_t *handle) {
+    free(handle->data);
+}
+
+void timer_free(struct timer *t) {
+    if (t)
+        uv_close((uv_handle_t *)&t->uv, on_closed_free);
+}
+
+/* ---- wakers ---- */
+
+struct waker {
+    uv_async_t uv;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
+static void on_wake(uv_async_t *handle) {
+    struct waker *w = handle->data;
+    w->fn(w->ctx);
+}
+
+struct waker *waker_new(struct loop *l, void (*fn)(void *ctx), void *ctx) {
+    struct waker *w = xcalloc(1, sizeof *w);
+    /* Fails only for want of descriptors for the loop's wake-up pipe, at the first waker. */
+    CHECK(uv_async_init(&l->uv, &w->uv, on_wake) == 0);
+    w->uv.data = w;
+    w->fn = fn;
+    w->ctx = ctx;
+    /* A waker alone does not keep loop_drain() waiting. */
+    uv_unref((uv_handle_t *)&w->uv);
+    return w;
+}
+
+void waker_wake(struct waker *w) {
+    uv_async_send(&w->uv);
+}
+
+void waker_free(struct waker *w) {
+    if (w)
+        uv_close((uv_handle_t *)&w->uv, on_closed_free);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(uv_signal_t *handle, int signum) {
+    struct loop_signal *s = handle->data;
+    s->fn(s->ctx, signum);
+}
+
+int loop_on_signal(struct loop *l, int signum, void (*fn)(void *ctx, int signum), void *ctx) {
+    struct loop_signal *s = xcalloc(1, sizeof *s);
+    s->uv.data = s;
+    s->fn = fn;
+    s->ctx = ctx;
+    uv_signal_init(&l->uv, &s->uv);
+    list_init(&s->node);
+    int r = uv_signal_start(&s->uv, on_signal, signum);
+    if (r < 0) {
+        uv_close((uv_handle_t *)&s->uv, on_signal_closed);
+        return r;
+    }
+    uv_unref((uv_handle_t *)&s->uv);
+    list_push_back(&l->signals, &s->node);
+    return 0;
+}
