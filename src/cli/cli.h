@@ -1,0 +1,86 @@
+/* The other subcommands of the binary: what a person or a script asks of a running system, over
+ * HTTP.
+ *
+ * cli_main() takes the program's own arguments. CLI_COMMANDS and CLI_OPTIONS are the tables that
+ * dispatch, option parsing and every help text are expanded from. Each option is also a variable of
+ * the environment. Single thread; messages for people go to standard error, results to standard
+ * output.
+ *
+ * curl/curl.h is included in http.c only, jansson.h in http.c (error bodies) and status.c.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Exit codes, for scripts: a 4 has changed nothing, a 5 may have. */
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_NO = 1,          /* get, del: no such key; status: no leader, or copies that differ */
+    CLI_USAGE = 2,       /* the command line is wrong; nothing was sent */
+    CLI_UNREACHABLE = 3, /* no answer; nothing was changed */
+    CLI_REFUSED = 4,     /* the server answered with an error; nothing was changed */
+    CLI_UNKNOWN = 5,     /* a write was sent, and whether it was applied is not known */
+    CLI_LOCAL = 6,       /* reading the input or writing the output failed here */
+};
+
+/* Which commands take an option: each command names the sets that it takes. */
+enum cli_option_set {
+    CLI_SET_COMMON = 1 << 0,
+    CLI_SET_STORE = 1 << 1,
+    CLI_SET_CONDITION = 1 << 2,
+};
+
+/* X(field, type, option, environment, value's name or "" for a switch, set, help) */
+#define CLI_OPTIONS(X)                                                                             \
+    X(to, const char *, "--to", "COTIDAL_TO", "URL", CLI_SET_COMMON,                               \
+      "which node to ask (default http://127.0.0.1:8080)")                                         \
+    X(json, const char *, "--json", "COTIDAL_JSON", "", CLI_SET_COMMON,                            \
+      "print JSON, for machines")                                                                  \
+    X(timeout, const char *, "--timeout", "COTIDAL_TIMEOUT", "DURATION", CLI_SET_COMMON,           \
+      "how long to wait for an answer (default 15s)")                                              \
+    X(ttl, const char *, "--ttl", "COTIDAL_TTL", "DURATION", CLI_SET_STORE,                        \
+      "the key expires after this time: 30s, 5m, 2h, 7d, 500ms")                                   \
+    X(content_type, const char *, "--content-type", "COTIDAL_CONTENT_TYPE", "TYPE", CLI_SET_STORE, \
+      "kept with the value and given back over HTTP")                                              \
+    X(if_absent, const char *, "--if-absent", "COTIDAL_IF_ABSENT", "", CLI_SET_STORE,              \
+      "only when there is no such key")                                                            \
+    X(if_revision, const char *, "--if-revision", "COTIDAL_IF_REVISION", "N", CLI_SET_CONDITION,   \
+      "only when the key is still at this revision")
+
+/* X(name, function, option sets, arguments' least and most count, usage, help) */
+#define CLI_COMMANDS(X)                                                                            \
+    X("status", cli_status, CLI_SET_COMMON, 0, 0, "",                                              \
+      "the nodes: who leads, how far each one is, whether the copies are equal")                   \
+    X("get", cli_get, CLI_SET_COMMON, 1, 1, "KEY", "write a key's value to standard output")       \
+    X("set", cli_set, CLI_SET_COMMON | CLI_SET_STORE | CLI_SET_CONDITION, 2, 2, "KEY VALUE|-",     \
+      "store a value; - reads it from standard input")                                             \
+    X("del", cli_del, CLI_SET_COMMON | CLI_SET_CONDITION, 1, 1, "KEY", "delete a key")             \
+    X("commands", cli_commands, 0, 0, 0, "",                                                       \
+      "the Redis commands this version has, as a Markdown table")
+
+/* The subcommands that run a server: main()'s own, here for the list of all. X(name, usage, help)
+ */
+#define CLI_ROLES(X)                                                                               \
+    X("serve", "[OPTION...]", "web server and database in one process")                            \
+    X("db", "[OPTION...]", "a database node alone")                                                \
+    X("web", "--db HOST:PORT,... [OPTION...]", "a web server alone, in front of database nodes")
+
+/* A parsed command line; everything borrows from argv and the environment. Options that were not
+ * given are NULL, a switch that was given is "1". */
+struct cli_args {
+#define X(field, type, option, environment, value, set, help) type field;
+    CLI_OPTIONS(X)
+#undef X
+    const char *words[2];
+    int word_count;
+};
+
+/* Runs `argv[1]` and returns the exit code. main() comes here for everything but the roles. */
+int cli_main(int argc, char **argv);
+
+int cli_status(const struct cli_args *args);
+int cli_get(const struct cli_args *args);
+int cli_set(const struct cli_args *args);
+int cli_del(const struct cli_args *args);
+int cli_commands(const struct cli_args *args);
