@@ -42,3 +42,13 @@ bool argv_unpack(struct argv *a, struct slice packed) {
     a->count = count;
     return reader_done(&r);
 }
+
+bool argv_check(struct slice packed) {
+    struct reader r = reader_of(packed);
+    uint32_t count = reader_u32(&r);
+    if (!reader_ok(&r) || count == 0 || count > ARGV_COUNT_MAX || count > reader_left(&r) / 4)
+        return false;
+    for (uint32_t i = 0; i < count && reader_ok(&r); i++)
+        reader_lstr(&r);
+    return reader_done(&r);
+}

@@ -24,3 +24,5 @@ void argv_fini(struct argv *a);
 /* Unpacks all of `packed` into `a` (whose memory is reused). False when malformed: count 0 or over
  * ARGV_COUNT_MAX, a size beyond the end, bytes left over. */
 bool argv_unpack(struct argv *a, struct slice packed) WARN_UNUSED;
+/* Whether argv_unpack() would take it. */
+bool argv_check(struct slice packed) WARN_UNUSED;

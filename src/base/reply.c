@@ -103,6 +103,8 @@ bool reply_next(struct slice *in, struct reply_item *ret_item) {
         if (!num_parse_i64(line, &item.integer) || item.integer < -1)
             return false;
         if (item.integer == -1) {
+            if (item.type != '$' && item.type != '*')
+                return false;
             item.type = 'n';
         } else if (item.type == '$') {
             size_t left = in->size - used;
@@ -129,13 +131,11 @@ bool reply_skip(struct slice *in) {
         struct reply_item item;
         if (!reply_next(&at, &item))
             return false;
-        left--;
-        if (item.type == '*' || item.type == '~')
-            left += (uint64_t)item.integer;
-        else if (item.type == '%')
-            left += 2 * (uint64_t)item.integer;
-        if (left > at.size)
-            return false; /* each element is at least one byte: a lie about a count ends here */
+        /* Each element takes bytes: a lie about a count ends here, before the sum could wrap. */
+        uint64_t children = reply_item_children(&item);
+        if (children > at.size || left - 1 + children > at.size)
+            return false;
+        left += children - 1;
     }
     *in = at;
     return true;

@@ -39,6 +39,13 @@ struct reply_item {
     struct slice bytes; /* '+' '-' '$' ',' the text; borrows from the input */
 };
 
+/* How many elements follow the header of an aggregate; 0 for all others. Not to be trusted: compare
+ * it with the bytes that are left before adding it to anything. */
+static inline uint64_t reply_item_children(const struct reply_item *item) {
+    uint64_t count = (uint64_t)item->integer;
+    return item->type == '*' || item->type == '~' ? count : item->type == '%' ? 2 * count : 0;
+}
+
 /* Takes the next element off the front of `*in` (for an aggregate: its header only). False when the
  * bytes are not a well-formed reply, and then `*in` is unchanged. */
 bool reply_next(struct slice *in, struct reply_item *ret_item);

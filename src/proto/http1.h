@@ -1,10 +1,15 @@
 /* HTTP/1.1 (RFC 9110, 9112), server side, sans-I/O: request heads, bodies, response heads.
  *
- * Strict where a lenient reading could let requests be smuggled: no bare LF, no space before a
- * colon, no obs-fold, no Content-Length with Transfer-Encoding, no differing or list-valued
- * Content-Lengths, no transfer coding but a single "chunked", Host exactly once in HTTP/1.1, no
- * control characters in values, origin-form targets (and "*" for OPTIONS, absolute-form reduced to
- * its path).
+ * Strict where a lenient reading could let requests be smuggled: no bare CR or LF, no space before
+ * a colon, no obs-fold, no Content-Length with Transfer-Encoding, Content-Length once and a plain
+ * number, no transfer coding but a single "chunked" and that in HTTP/1.1 only, Host exactly once in
+ * HTTP/1.1, no control characters in values, origin-form targets (and "*" for OPTIONS,
+ * absolute-form reduced to its path), and nothing in a target that must be percent-encoded. CONNECT
+ * is refused.
+ *
+ * Lenient where the RFC asks for it: up to HTTP1_EMPTY_LINES_MAX empty lines before a request (RFC
+ * 9112 section 2.2), a higher minor version is read as 1.1 (RFC 9110 section 6.2), chunk extensions
+ * and trailers are checked and skipped.
  */
 #pragma once
 #include "base/buf.h"
@@ -12,7 +17,10 @@
 enum {
     HTTP1_HEADERS_MAX = 100,
     HTTP1_HEAD_BYTES_MAX = 32 * 1024,
-    HTTP1_CHUNK_LINE_BYTES_MAX = 4096,
+    HTTP1_TARGET_BYTES_MAX = 16 * 1024,
+    HTTP1_EMPTY_LINES_MAX = 4,
+    HTTP1_CHUNK_LINE_BYTES_MAX = 4096,   /* a chunk's size with its extensions */
+    HTTP1_TRAILER_BYTES_MAX = 16 * 1024, /* all trailer fields together */
 };
 
 enum http_method {
@@ -37,9 +45,9 @@ struct http_head {
     struct slice path;  /* up to "?", not decoded; begins with "/" (or is "*") */
     struct slice query; /* behind "?", not decoded; empty when none */
     int minor_version;  /* 0 or 1 */
-    struct slice host;
+    struct slice host;  /* of an absolute-form target, else of the Host field; may be empty */
     bool keep_alive;
-    bool expect_continue;
+    bool expect_continue; /* wants "100 Continue", and a body is to come */
     bool chunked;
     bool has_length;
     uint64_t length; /* of the body; 0 when neither has_length nor chunked */
@@ -47,11 +55,13 @@ struct http_head {
     struct http_header headers[HTTP1_HEADERS_MAX];
 };
 
-/* Result: > 0 bytes of the head; 0 incomplete; < 0 the negated status to answer with before
- * closing: -400, -414 (target too long), -431 (head over HTTP1_HEAD_BYTES_MAX or too many headers),
- * -501 (a transfer coding we lack), -505 (a version we lack). Slices borrow from `in`. `seen` is
- * how many bytes of `in` the previous call had and found incomplete (0 at first): the search for
- * the end goes on from there. *ret_reason, when not NULL, names what is wrong. */
+/* Result: > 0 bytes of the head, empty lines before it included; 0 incomplete; < 0 the negated
+ * status to answer with before closing: -400, -414 (target too long), -417 (an expectation other
+ * than 100-continue), -431 (head over HTTP1_HEAD_BYTES_MAX or too many headers), -501 (a transfer
+ * coding we lack), -505 (a version we lack). Slices borrow from `in`. `seen` is how many bytes of
+ * `in` the previous call had and found incomplete (0 at first): the search for the end goes on from
+ * there. *ret_reason, when not NULL, names what is wrong (a static string). *ret_head is whole only
+ * when the result is > 0. */
 int http1_parse_head(struct slice in, size_t seen, struct http_head *ret_head,
                      const char **ret_reason);
 /* The value of the first header of that name, or NULL. */
@@ -60,11 +70,11 @@ const struct slice *http_find_header(const struct http_head *head, const char *n
 /* The body: content comes out in pieces that borrow from the input. */
 struct http1_body {
     bool chunked;
-    int state;      /* of the chunk grammar */
+    int state;      /* of the chunk grammar, see http1_body.c */
     uint64_t left;  /* bytes left of the body or of the chunk */
-    uint64_t total; /* content seen so far */
+    uint64_t total; /* content seen so far, with what is left of the current chunk */
     uint64_t bytes_max;
-    uint32_t line_bytes;
+    uint32_t line_bytes; /* of the chunk line or of the trailers so far */
 };
 enum http1_body_result {
     HTTP1_BODY_PIECE,
@@ -73,11 +83,13 @@ enum http1_body_result {
     HTTP1_BODY_BAD,
     HTTP1_BODY_TOO_LARGE
 };
-/* bytes_max bounds the content. Begin with a parsed head; TOO_LARGE may come at once. */
+/* bytes_max bounds the content. Begin with a parsed head. MORE: a body follows; END: there is none;
+ * TOO_LARGE: it announces more than bytes_max. */
 enum http1_body_result http1_body_begin(struct http1_body *b, const struct http_head *head,
                                         uint64_t bytes_max);
 /* Takes bytes off the front of *in. PIECE: *ret_piece is content, call again. MORE: *in is used up.
- * END: the body is complete, *in begins with the next request. */
+ * END: the body is complete, *in begins with the next request. BAD and TOO_LARGE: answer 400 or 413
+ * and close. END, BAD and TOO_LARGE stay what they are when called again. */
 enum http1_body_result http1_body_next(struct http1_body *b, struct slice *in,
                                        struct slice *ret_piece);
 

@@ -1,3 +1,4 @@
+/* clang-format off */
 /* The link protocol: what gateways and database nodes say to each other, over a socketpair inside
  * one process and over TCP between machines. Sans-I/O: frames to and from bytes.
  *
@@ -7,21 +8,32 @@
  *
  * gateway -> node
  *   HELLO     u16 version | u32 features (0) | u8[16] client session of the gateway thread
- *   WRITES    one group of a log entry (store/store.h), byte for byte: u8[16] session | u64
- * acked_below | u32 count | u32 bytes | count x (u64 sequence | u16 db | u32 size | packed argv)
- *   READS     u32 count | count x (u64 id | u8 flags | u16 db | u64 min_index | u32 size | packed
- * argv) ADMIN     u64 id | packed argv: what concerns the node itself (status, membership);
- * answered as a read node -> gateway HELLO     u16 version | u32 features | u64 node id | u8[16]
- * cluster id | u32 window requests | u32 window bytes REPLIES   u32 count | count x (u64 id or
- * sequence | u8 kind | u8 status | u64 index | u32 size | reply) TOPOLOGY  u64 term | u64 leader id
- * or 0 | u32 count | count x (u64 id | u8 role | lstr peer address | lstr http address | lstr redis
- * address); sent after HELLO and at every change
+ *   WRITES    one group of a log entry (store/store.h), byte for byte:
+ *             u8[16] session | u64 acked_below | u32 count | u32 bytes
+ *             | count x (u64 sequence | u16 db | u32 size | packed argv)
+ *   READS     u32 count | count x (u64 id | u8 flags | u16 db | u64 min_index | u32 size
+ *             | packed argv)
+ *   ADMIN     u64 id | packed argv: what concerns the node itself (status, membership);
+ *             answered as a read
+ *
+ * node -> gateway
+ *   HELLO     u16 version | u32 features | u64 node id | u8[16] cluster id
+ *             | u32 window requests | u32 window bytes
+ *   REPLIES   u32 count | count x (u64 id or sequence | u8 kind | u8 status | u64 index | u32 size
+ *             | reply)
+ *   TOPOLOGY  u64 term | u64 leader id or 0 | u32 count | count x (u64 id | u8 role
+ *             | lstr peer address | lstr http address | lstr redis address);
+ *             sent after HELLO and at every change
  *
  * Replies come in any order. `index` is the applied index at which a write was applied or a read
  * was answered. Flow control: a gateway never has more than the window's requests, nor more than
  * the window's bytes (packed argv sizes), unanswered on a link; one request larger than the byte
  * window may stand alone. Whoever breaks the format or the window is disconnected and counted.
+ *
+ * What decodes is well formed all the way down: every argv unpacks, and a reply is exactly one
+ * neutral reply (base/reply.h), or empty where the status says it all (never with LINK_OK).
  */
+/* clang-format on */
 #pragma once
 #include "base/argv.h"
 #include "base/buf.h"
@@ -126,7 +138,8 @@ bool link_decode_node_hello(struct slice payload, struct link_node_hello *ret);
 bool link_decode_writes(struct slice payload, struct link_writes *ret);
 bool link_decode_admin(struct slice payload, struct link_admin *ret);
 bool link_decode_topology(struct slice payload, struct link_topology *ret);
-/* READS and REPLIES: the count first, then one call an element. */
+/* READS and REPLIES: the count first, then one call an element. Each takes its part off the front;
+ * a payload with bytes left behind the last element is malformed. */
 bool link_decode_count(struct slice *payload, uint32_t *ret_count);
 bool link_next_read(struct slice *in, struct link_read *ret);
 bool link_next_reply(struct slice *in, struct link_reply *ret);
@@ -139,7 +152,8 @@ void link_put_hello(struct buf *out, const struct link_hello *hello);
 void link_put_node_hello(struct buf *out, const struct link_node_hello *hello);
 void link_put_admin(struct buf *out, const struct link_admin *admin);
 
-/* A frame of many elements is opened, filled and closed. */
+/* A frame of many elements is opened, filled and closed. Nothing else may be appended to `out`
+ * meanwhile. The caller closes a batch before it outgrows LINK_FRAME_BYTES_MAX (CHECKed). */
 struct link_batch {
     size_t frame_at; /* offset of the frame in the buf */
     uint32_t count;

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 
 enum {
-    RESP_INLINE_BYTES_MAX = 64 * 1024,
+    RESP_INLINE_BYTES_MAX = 64 * 1024, /* also of the line of a count or a length */
 };
 
 struct resp_limits {
@@ -22,9 +22,11 @@ struct resp_limits {
  * caller may move its buffer. */
 struct resp_parser {
     struct resp_limits limits;
-    size_t at;         /* bytes of the command understood so far */
-    int64_t args_left; /* -1: header not yet seen */
-    struct argv args;  /* while incomplete: data holds offsets, not pointers */
+    size_t at;          /* bytes of the command understood so far */
+    size_t scanned;     /* bytes behind `at` in which no line end was found */
+    int64_t args_left;  /* -1: header not yet seen */
+    int64_t bulk_bytes; /* of the argument that begins at `at`; -1: its header not yet seen */
+    struct argv args;   /* while incomplete: data holds offsets, not pointers */
     struct buf inline_words;
     char error[96];
 };
@@ -34,19 +36,21 @@ enum resp_result {
                    */
     RESP_EMPTY,   /* an empty line or empty array: skip *ret_used bytes, nothing to answer */
     RESP_MORE,    /* incomplete; call again with more bytes behind the same ones */
-    RESP_ERROR,   /* parser->error holds "ERR Protocol error: ..."; answer it and close */
+    RESP_ERROR,   /* parser->error holds "ERR Protocol error: ..."; answer it and close. Every
+                     further call returns the same. */
 };
 
 void resp_parser_init(struct resp_parser *p, const struct resp_limits *limits);
 void resp_parser_fini(struct resp_parser *p);
-/* Gives memory back while idle. */
+/* Gives memory back while idle, that is between commands; what the last one was is forgotten. In
+ * the middle of a command it does nothing. */
 void resp_parser_trim(struct resp_parser *p);
 /* `in` begins at the first byte of a command, also on repeated calls for the same command. On
  * COMMAND and EMPTY *ret_used is what the command takes; the next call begins behind it. Work is
  * linear in bytes however they arrive. */
 enum resp_result resp_parse(struct resp_parser *p, struct slice in, size_t *ret_used);
-/* While MORE: how many bytes the command has at the least, as far as known (for sizing the buffer).
- */
+/* While MORE: how many bytes the command has at the least, as far as known. It is a client's claim,
+ * within the limits: let a buffer grow towards it, do not allocate it at once. */
 size_t resp_parser_need(const struct resp_parser *p);
 
 /* Appends one whole neutral reply in the client's protocol version (2 or 3). The input is trusted
