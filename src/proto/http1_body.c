@@ -113,6 +113,7 @@ static enum body_state step(struct http1_body *b, uint8_t c) {
     case DATA_CR:
         return c == '\r' ? DATA_LF : BAD;
     case DATA_LF:
+        b->line_bytes = 0;
         return c == '\n' ? SIZE_FIRST : BAD;
     case TRAILER:
         return c == '\r' ? LAST_LF : is_token(c) ? TRAILER_NAME : BAD;
