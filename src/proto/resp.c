@@ -288,7 +288,7 @@ enum resp_result resp_parse(struct resp_parser *p, struct slice in, size_t *ret_
 size_t resp_parser_need(const struct resp_parser *p) {
     if (p->bulk_bytes >= 0)
         return p->at + (size_t)p->bulk_bytes + 2;
-    return p->at + p->scanned + 1;
+    return p->at + p->scanned + 2; /* CR LF; for an inline command LF alone would do */
 }
 
 /* ---- replies ---- */
