@@ -8,12 +8,15 @@ bool url_decode(struct buf *out, struct slice in);
 /* Encodes all but unreserved characters; `keep` are further characters left as they are ("/" or
  * ""). */
 void url_encode(struct buf *out, struct slice in, const char *keep);
-/* Finds a parameter of a query string ("a=1&b"), decoded into `out` ('+' is a space here). Returns
- * 1 found, 0 not there, -1 malformed. The first of that name counts. */
+/* Finds a parameter of a query string ("a=1&b"), appended to `out` decoded ('+' is a space here).
+ * Returns 1 found (empty when there is no "="), 0 not there, -1 malformed, that is this value, or a
+ * name before it, is; nothing is appended but for 1. The first of that name counts. */
 int url_query_get(struct slice query, const char *name, struct buf *out);
-/* Calls fn for each name (still encoded) in order; for rejecting unknown parameters. */
+/* Calls fn for each name and value (still encoded) in order, empty ones ("a&&b") left out; for
+ * rejecting unknown parameters. */
 void url_query_each(struct slice query,
                     void (*fn)(void *ctx, struct slice name, struct slice value), void *ctx);
 /* "30s" "500ms" "5m" "2h" "7d", or a plain number of seconds -> milliseconds. False when malformed
- * or over 2^53. */
+ * (whole numbers without sign or leading zeros only) or over 2^53. Zero is for the caller to judge.
+ */
 bool duration_parse_ms(struct slice in, uint64_t *ret_ms);
