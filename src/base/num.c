@@ -30,7 +30,7 @@ bool num_parse_i64(struct slice s, int64_t *ret_value) {
 }
 
 bool num_parse_float(struct slice s, long double *ret_value) {
-    char text[256];
+    char text[5 * 1024]; /* as Redis: what INCRBYFLOAT writes can be read again */
     if (s.size == 0 || s.size >= sizeof text || memchr(s.data, 0, s.size) || s.data[0] == ' ' ||
         (s.data[0] >= '\t' && s.data[0] <= '\r'))
         return false;
