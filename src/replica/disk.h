@@ -8,7 +8,14 @@
  *
  * Synchronous calls are for start-up and for rare small things (term and vote). Jobs run one after
  * the other in the order submitted, off the caller's thread; their completions come in order, on
- * the caller's loop.
+ * the caller's loop. DISK_JOB_CREATE is the exception: filling a file with zeros takes as long as
+ * hundreds of small flushes, so it runs beside the line of the others and completes when it does.
+ *
+ * After a write, flush, rename or unlink has failed, every later job of the line fails with the
+ * same error and is not carried out: a flush that succeeds after one that failed proves nothing.
+ *
+ * What survives a crash: everything whose call or job was reported done with 0; of the rest any
+ * part, by sectors of 512 bytes, in any order.
  */
 #pragma once
 #include <stdbool.h>
@@ -28,7 +35,7 @@ typedef void (*disk_done_fn)(struct disk_job *job, int status);
 enum disk_job_kind {
     DISK_JOB_WRITE,  /* write iov at offset, then fdatasync when sync */
     DISK_JOB_CREATE, /* make file `name` of `bytes` zero bytes, really written, fsync it and its
-                        folder; into ret_file */
+                        folder; into ret_file. After a crash the file may be there and short. */
     DISK_JOB_RENAME, /* rename `name` to `to`, fsync the folder */
     DISK_JOB_UNLINK, /* delete `name`, fsync the folder */
     DISK_JOB_CALL,   /* run fn(arg) on the disk's thread (snapshot copies have their own: see
@@ -65,7 +72,9 @@ struct disk_ops {
     void (*close)(struct disk *d, struct disk_file *f);
     /* Bytes read, short only at the end of the file. */
     int64_t (*read)(struct disk *d, struct disk_file *f, uint64_t offset, void *out, size_t bytes);
-    /* Durable on return. */
+    /* Durable on return, with all that was written to this file before; an empty slice only
+     * flushes.
+     */
     int (*write_sync)(struct disk *d, struct disk_file *f, uint64_t offset, struct slice bytes);
     int (*truncate_sync)(struct disk *d, struct disk_file *f, uint64_t bytes);
     int (*unlink_sync)(struct disk *d, const char *name);
@@ -78,4 +87,7 @@ struct disk_ops {
 };
 struct disk {
     const struct disk_ops *ops;
+    /* Hard to guess for clients and different for each disk object: what is made on it takes its
+     * identity from here. Never 0. */
+    uint64_t salt;
 };

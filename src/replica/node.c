@@ -1,0 +1,294 @@
+#include "replica/node_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+uint64_t node_now(const struct node *n) {
+    return n->ops->now_ms(n->env);
+}
+
+bool node_running(const struct node *n) {
+    return n->state == NODE_RUNNING || (n->state == NODE_STOPPING && n->core != NULL);
+}
+
+void node_fatal(struct node *n, const char *fmt, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n->state == NODE_FAILED)
+        return;
+    n->state = NODE_FAILED;
+    log_error("node-failed", "node=%llu reason=%s", (unsigned long long)n->o.id,
+              log_quote(slice_str(text)));
+    n->ops->fatal(n->env, text);
+}
+
+/* The time that goes into entries and read rounds: the wall clock, but never behind anything that
+ * this node has stamped or applied. */
+uint64_t node_leader_time(struct node *n) {
+    uint64_t t = n->ops->wall_ms(n->env);
+    uint64_t applied = store_time_ms(n->store);
+    if (t < applied)
+        t = applied;
+    if (t < n->time_stamped_ms)
+        t = n->time_stamped_ms;
+    n->time_stamped_ms = t;
+    return t;
+}
+
+int node_new(const struct node_options *options, const struct replica_env_ops *ops, void *env,
+             struct disk *disk, struct node **ret_node, char ret_error[256]) {
+    struct node *n = xcalloc(1, sizeof *n);
+    n->o = *options;
+    n->ops = ops;
+    n->env = env;
+    n->disk = disk;
+    n->o.dir = n->dir = xstrdup(options->dir);
+    n->o.peer_address = n->peer_address = xstrdup(options->peer_address);
+    n->o.http_address = n->http_address = xstrdup(options->http_address);
+    n->o.redis_address = n->redis_address = xstrdup(options->redis_address);
+    n->o.boot_id = n->boot_id = xstrdup(options->boot_id);
+    if (n->o.election_timeout_ms == 0)
+        n->o.election_timeout_ms = 300;
+    if (n->o.heartbeat_ms == 0)
+        n->o.heartbeat_ms = 30;
+    if (n->o.voters_max == 0)
+        n->o.voters_max = 5;
+    if (n->o.pair_grace_ms == 0)
+        n->o.pair_grace_ms = 2000;
+    if (n->o.snapshot_log_bytes == 0)
+        n->o.snapshot_log_bytes = 64u << 20;
+    ops->random(env, &n->rand.state, sizeof n->rand.state);
+    memlog_init(&n->memlog);
+    list_init(&n->writes);
+    list_init(&n->sealed);
+    list_init(&n->reads_waiting);
+    list_init(&n->reads_round);
+    list_init(&n->reads_applying);
+    list_init(&n->peers);
+    list_init(&n->joins);
+    list_init(&n->links);
+    ops->random(env, &n->round,
+                sizeof n->round); /* answers to an earlier life's rounds must not match */
+    n->tag_next = 1;
+    n->members_version = 1;
+    int rc = node_load_state(n, ret_error);
+    if (rc < 0) {
+        node_abandon(n);
+        return rc;
+    }
+    n->state = NODE_DRAINING;
+    node_settle(n);
+    *ret_node = n;
+    return 0;
+}
+
+static void node_release(struct node *n) {
+    LIST_FOREACH_SAFE (it, &n->links) {
+        struct node_link *l = LIST_ENTRY(it, struct node_link, node);
+        void *handle = l->handle;
+        node_link_closed(l);
+        n->ops->link_close(n->env, handle);
+    }
+    node_read_fail_all(n);
+    node_joins_fail(n, NULL);
+    node_install_drop(n);
+    core_free(n->core);
+    node_free_writes(n);
+    LIST_FOREACH_SAFE (it, &n->sealed) {
+        struct sealed_batch *b = LIST_ENTRY(it, struct sealed_batch, node);
+        buf_fini(&b->entry);
+        free(b);
+    }
+    LIST_FOREACH_SAFE (it, &n->peers) {
+        free(LIST_ENTRY(it, struct peer, node));
+    }
+    memlog_fini(&n->memlog);
+    store_view_free(n->view);
+    buf_fini(&n->batch);
+    buf_fini(&n->reply_scratch);
+    buf_fini(&n->frame);
+    argv_fini(&n->argv);
+    free(n->wire_entries);
+    free(n->dir);
+    free(n->peer_address);
+    free(n->http_address);
+    free(n->redis_address);
+    free(n->boot_id);
+}
+
+int node_free(struct node *n) {
+    CHECK(node_idle(n));
+    struct store *s = n->store;
+    struct replica_log *log = n->log;
+    n->store = NULL;
+    n->log = NULL;
+    node_release(n);
+    int rc = s ? store_close(s) : 0;
+    if (log)
+        log_close(log);
+    free(n);
+    return rc;
+}
+
+void node_abandon(struct node *n) {
+    struct store *s = n->store;
+    struct replica_log *log = n->log;
+    node_release(n);
+    if (s)
+        store_abandon(s);
+    if (log)
+        log_close(log);
+    free(n);
+}
+
+bool node_idle(const struct node *n) {
+    return list_empty(&n->writes) && !n->taking && !n->compacting && !n->install;
+}
+
+/* ---- time ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+uint64_t node_deadline_ms(const struct node *n) {
+    if (n->state == NODE_FAILED)
+        return UINT64_MAX;
+    uint64_t at = earlier(n->members_at_ms, n->status_at_ms);
+    if (n->state == NODE_STOPPING)
+        at = earlier(at, n->stop_deadline_ms);
+    if (node_running(n))
+        at = earlier(at, core_deadline_ms(n->core));
+    if (n->leading)
+        at = earlier(at, n->sweep_at_ms);
+    if (n->install)
+        at = earlier(at, node_install_deadline(n));
+    return at;
+}
+
+static void node_sweep(struct node *n, uint64_t now) {
+    if (!n->leading || now < n->sweep_at_ms)
+        return;
+    n->sweep_at_ms = now + NODE_SWEEP_EVERY_MS;
+    if (n->commit_index < n->barrier_index)
+        return;
+    struct buf argv = {0};
+    if (store_housekeeping(n->store, node_leader_time(n), &argv))
+        node_propose_own(n, 0, buf_slice(&argv));
+    buf_fini(&argv);
+}
+
+static void node_stop_tick(struct node *n, uint64_t now) {
+    if (n->state != NODE_STOPPING || !n->stop_done)
+        return;
+    if (n->core && n->leading && now < n->stop_deadline_ms)
+        return; /* leadership is being handed over */
+    core_free(n->core);
+    n->core = NULL;
+    n->leading = false;
+    node_drop_batches(n);
+    node_flush_links(n);
+    if (!node_idle(n) && now < n->stop_deadline_ms + 5000)
+        return;
+    void (*done)(void *) = n->stop_done;
+    n->stop_done = NULL;
+    done(n->stop_ctx);
+}
+
+void node_tick(struct node *n) {
+    uint64_t now = node_now(n);
+    if (node_running(n) && core_deadline_ms(n->core) <= now) {
+        struct core_update u;
+        int rc = core_timeout(n->core, now, &u);
+        node_carry_out(n, rc, &u);
+    }
+    if (n->state == NODE_FAILED)
+        return;
+    if (n->members_at_ms <= now) {
+        n->members_at_ms = now + NODE_MEMBERS_EVERY_MS;
+        node_member_tick(n);
+        node_snapshot_tick(n);
+    }
+    if (n->status_at_ms <= now) {
+        n->status_at_ms = now + NODE_STATUS_EVERY_MS;
+        node_send_status(n);
+    }
+    if (n->install)
+        node_install_tick(n);
+    node_sweep(n, now);
+    node_settle(n);
+    node_stop_tick(n, now);
+}
+
+void node_turn_end(struct node *n) {
+    if (n->state == NODE_FAILED)
+        return;
+    node_propose_batches(n);
+    node_settle(n);
+    node_apply(n);
+    node_settle(n);
+    node_read_turn(n);
+    node_tell_topology(n, NULL);
+    node_flush_links(n);
+}
+
+void node_stop(struct node *n, void (*done)(void *ctx), void *ctx) {
+    CHECK(n->state != NODE_STOPPING);
+    uint64_t now = node_now(n);
+    n->stop_done = done;
+    n->stop_ctx = ctx;
+    n->stop_deadline_ms = now;
+    if (n->state == NODE_RUNNING && n->leading && core_voters(n->core, false) > 1 &&
+        !core_transferring(n->core)) {
+        struct core_update u;
+        int rc = core_transfer(n->core, now, 0, &u);
+        if (node_carry_out(n, rc > 0 ? 0 : rc, &u))
+            n->stop_deadline_ms = now + 2 * n->o.election_timeout_ms;
+    }
+    if (n->state != NODE_FAILED)
+        n->state = NODE_STOPPING;
+    node_member_tick(n);
+}
+
+/* ---- looking in ---- */
+
+uint64_t node_id(const struct node *n) {
+    return n->o.id;
+}
+
+uint64_t node_term(const struct node *n) {
+    return n->core ? core_term(n->core) : n->vote.term;
+}
+
+uint64_t node_leader_id(const struct node *n) {
+    return node_running(n) ? core_leader_id(n->core) : 0;
+}
+
+bool node_is_leader(const struct node *n) {
+    return n->leading && node_running(n);
+}
+
+uint64_t node_applied_index(const struct node *n) {
+    return n->store ? store_applied_index(n->store) : 0;
+}
+
+struct store *node_store(struct node *n) {
+    return n->store;
+}
+
+const struct memlog *node_memlog(const struct node *n) {
+    return &n->memlog;
+}
+
+uint64_t node_commit_index(const struct node *n) {
+    return n->commit_index;
+}
+
+void node_membership(const struct node *n, struct membership *ret) {
+    *ret = (struct membership){0};
+    if (node_running(n))
+        core_membership(n->core, ret);
+}

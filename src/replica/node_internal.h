@@ -1,0 +1,277 @@
+/* What the node_*.c files share. See node.h for the picture. */
+#pragma once
+#include "base/log.h"
+#include "base/plant.h"
+#include "base/rand.h"
+#include "proto/link.h"
+#include "replica/log.h"
+#include "replica/memlog.h"
+#include "replica/node.h"
+#include "replica/wire.h"
+#include "store/commands.h"
+#include "store/store.h"
+
+enum {
+    NODE_ENTRY_BYTES =
+        1024 * 1024, /* a batch is closed at this size; one larger command stands alone */
+    NODE_ENTRY_COMMANDS = 16 * 1024,    /* likewise */
+    NODE_WRITES_PENDING = 2,            /* own log writes under way before batches wait */
+    NODE_UNCOMMITTED_BYTES = 128 << 20, /* entries ahead of the commit index before batches wait */
+    NODE_APPEND_BYTES = 16 << 20,       /* entries in one message to a follower */
+    NODE_ENTRIES_INFLIGHT = 256,        /* per follower */
+    NODE_TRAILING_ENTRIES = 2 * NODE_ENTRIES_INFLIGHT, /* kept behind a snapshot (G3) */
+    NODE_APPLY_BYTES = 4 << 20,                        /* applied in one transaction at most */
+    NODE_LINK_WINDOW_REQUESTS = 65536,
+    NODE_LINK_WINDOW_BYTES = 64 << 20,
+    NODE_LINKS_MAX = 1024,
+    NODE_STATUS_EVERY_MS = 250,
+    NODE_ALIVE_MS = 1500,
+    NODE_MEMBERS_EVERY_MS = 50,
+    NODE_SWEEP_EVERY_MS = 100,
+    NODE_READ_TIMEOUT_MS = 3000,
+    NODE_HOLD_TIMEOUT_MS = 2000,
+    NODE_INSTALL_TIMEOUT_MS = 5000,
+    NODE_CATCH_UP_TIMEOUT_MS = 10000,
+    NODE_JOIN_TIMEOUT_MS = 10000,
+    NODE_TRAILING_BYTES = 16 << 20, /* likewise kept, for nodes that catch up under load */
+    NODE_FETCHES_PENDING = 4,
+};
+
+enum node_state {
+    NODE_DRAINING, /* the core is down: waits for log writes, then STARTs (also at first) */
+    NODE_RUNNING,
+    NODE_STOPPING,
+    NODE_FAILED,
+};
+
+/* Entries handed to the log, in order. */
+struct pending_write {
+    struct list node;
+    struct node *owner;
+    struct log_append append;
+    struct core_entry *entries; /* hold the chunks */
+    uint64_t index, last;
+};
+
+struct node_link {
+    struct list node;
+    struct node *owner;
+    void *handle;
+    bool greeted;
+    struct session_id session;
+    struct buf in;  /* a frame not yet complete */
+    struct buf out; /* replies of this turn */
+    struct link_batch replies;
+    bool replies_open;
+    uint32_t reads_pending; /* against the window */
+    uint64_t read_bytes_pending;
+};
+
+enum read_stage { READ_WAITS_ROUND, READ_IN_ROUND, READ_WAITS_APPLY };
+struct pending_read {
+    struct list node;
+    struct node_link *link; /* NULL: another node's round */
+    uint64_t peer_id;       /* of that node */
+    uint64_t id;            /* the gateway's, or the other node's round */
+    uint16_t db;
+    bool admin;
+    uint64_t index; /* READ_WAITS_APPLY: answer when applied */
+    uint64_t time_ms;
+    uint64_t deadline_ms;
+    size_t size;
+    uint8_t packed_argv[];
+};
+
+struct peer {
+    struct list node;
+    uint64_t id;
+    char address[MEMBER_ADDRESS_BYTES_MAX];
+    char http[MEMBER_ADDRESS_BYTES_MAX], redis[MEMBER_ADDRESS_BYTES_MAX];
+    uint64_t heard_ms; /* 0: never */
+    uint64_t term, applied;
+    struct hash128 digest;
+    uint64_t read_checked; /* the highest read round it confirmed in this term */
+};
+
+/* A membership operation that somebody waits for. */
+enum join_stage { JOIN_WAITS_ID, JOIN_WAITS_CHANGE, JOIN_REMOVAL };
+struct join {
+    struct list node;
+    enum join_stage stage;
+    struct node_link *link;
+    uint64_t reply_id;
+    uint64_t tag; /* sequence of the NODE.ALLOC command */
+    uint64_t id;  /* of the member that joins or leaves; 0: not yet known */
+    uint64_t deadline_ms;
+    char address[MEMBER_ADDRESS_BYTES_MAX];
+};
+
+struct node {
+    struct node_options o;
+    char *dir, *peer_address, *http_address, *redis_address, *boot_id;
+    const struct replica_env_ops *ops;
+    void *env;
+    struct disk *disk;
+    struct rand rand;
+    enum node_state state;
+    bool stepping; /* inside a core call: no second one */
+
+    /* log */
+    struct replica_log *log;
+    struct memlog memlog;
+    struct list writes; /* struct pending_write, as handed to the log */
+    uint64_t durable_index;
+    struct log_vote vote; /* as durable */
+    struct core *core;
+    bool restart_wanted;   /* M8: START the core again from our log */
+    uint64_t commit_index; /* G3: the highest ever reported */
+    uint64_t core_applied; /* the core's view: membership entries up to here were announced to it */
+    bool applying;
+
+    /* M5: writes held while two voters come to be */
+    uint64_t hold_index; /* 0: none */
+    uint64_t hold_peer, hold_term, hold_deadline_ms;
+
+    /* M5: a vote to give after the restart that makes it durable */
+    bool vote_owed;
+    uint64_t vote_owed_to, vote_owed_term;
+    uint64_t append_heard_ms; /* when a leader last spoke to us */
+
+    /* leading */
+    bool leading; /* as of the last step */
+    uint64_t leading_term, leading_since_ms;
+    uint64_t barrier_index; /* of our term; reads and changes wait for it */
+    uint64_t time_stamped_ms;
+    struct buf batch; /* the open entry */
+    uint32_t batch_commands, batch_groups;
+    struct list sealed; /* struct sealed_batch: waiting for the log */
+    uint64_t sweep_at_ms;
+    uint64_t tag_next;
+
+    /* topology as last told to gateways */
+    uint64_t told_term, told_leader, told_version, members_version;
+
+    /* store */
+    struct store *store;
+    struct store_view *view;
+    struct buf reply_scratch;
+    struct argv argv;
+
+    /* reads */
+    struct list reads_waiting;  /* for the next round */
+    struct list reads_round;    /* in the round under way */
+    struct list reads_applying; /* confirmed, wait for their index */
+    uint64_t round, round_term, round_index, round_sent_ms, round_leader, round_pause_ms;
+    bool round_active;
+
+    /* members */
+    struct list peers; /* struct peer: everyone in the membership but us */
+    uint64_t status_at_ms, members_at_ms;
+    struct list joins;
+    uint64_t change_index; /* of the last membership entry applied */
+    uint64_t pair_since_ms;
+    uint64_t catch_up_deadline_ms;
+    uint64_t transfer_deadline_ms;
+
+    /* snapshots */
+    struct core_snapshot snapshot; /* durable; index 0: none */
+    struct store_snapshot snapshot_info;
+    bool taking;
+    struct background_job take_job;
+    char take_path[4096];
+    struct store_snapshot take_info;
+    bool take_done; /* written; waits until our own log is durable up to it */
+    bool compacting;
+    uint64_t log_bytes_at_snapshot;
+    struct install *install; /* under way, NULL otherwise */
+
+    /* wire scratch */
+    struct buf frame;
+    struct core_entry *wire_entries;
+    uint32_t wire_entries_capacity;
+
+    /* stopping */
+    void (*stop_done)(void *ctx);
+    void *stop_ctx;
+    uint64_t stop_deadline_ms;
+
+    struct list links;
+    uint32_t link_count;
+    uint64_t protocol_errors;
+    uint64_t entries_proposed, commands_proposed;
+};
+
+struct sealed_batch {
+    struct list node;
+    struct buf entry;
+};
+
+/* ---- node.c ---- */
+void node_fatal(struct node *n, const char *fmt, ...) PRINTF_LIKE(2, 3);
+uint64_t node_now(const struct node *n);
+uint64_t node_leader_time(struct node *n);
+bool node_running(const struct node *n); /* the core is up */
+
+/* ---- node_update.c: carrying out what the core says ---- */
+typedef int (*core_call_fn)(struct node *n, void *arg, struct core_update *u);
+/* After every core call: carries the update out. rc is the core's. False when the node failed. */
+bool node_carry_out(struct node *n, int rc, struct core_update *u);
+/* Applies what is committed; answers what was waiting for it. */
+void node_apply(struct node *n);
+/* What follows from the last steps: restarts, the barrier of a new leader, holds. */
+void node_settle(struct node *n);
+bool node_propose(struct node *n, enum core_entry_type type, struct slice body);
+void node_start_core(struct node *n);
+void node_free_writes(struct node *n);
+void node_write_first(struct node *n); /* the bootstrap entry */
+
+/* ---- node_peer.c ---- */
+struct peer *node_peer(struct node *n, uint64_t id);
+void node_sync_peers(struct node *n); /* after a membership change */
+void node_send(struct node *n, uint64_t id, struct slice frame);
+void node_send_message(struct node *n, const struct core_message *m);
+void node_send_status(struct node *n);
+void node_send_owed_vote(struct node *n);
+
+/* ---- node_link.c ---- */
+void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
+                enum link_status status, uint64_t index, struct slice reply);
+void node_reply_session(void *ctx, const struct session_id *session, uint64_t sequence,
+                        enum store_status status, struct slice reply);
+void node_propose_batches(struct node *n);
+void node_drop_batches(struct node *n); /* leadership is gone */
+void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv);
+void node_flush_links(struct node *n);
+void node_tell_topology(struct node *n, struct node_link *only);
+
+/* ---- node_read.c ---- */
+void node_read_enqueue(struct node *n, struct node_link *l, const struct link_read *r);
+void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round);
+void node_read_checked(struct node *n, uint64_t from, const struct wire_read *r);
+void node_read_indexed(struct node *n, uint64_t from, const struct wire_read *r);
+void node_read_turn(struct node *n);    /* starts rounds, answers what is ready */
+void node_read_restart(struct node *n); /* leader or term changed */
+void node_read_forget(struct node *n, struct node_link *l);
+void node_read_fail_all(struct node *n);
+
+/* ---- node_member.c ---- */
+void node_member_tick(struct node *n);
+void node_member_applied(struct node *n, uint64_t index);
+void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice packed_argv);
+void node_join_allocated(struct node *n, uint64_t tag, struct slice reply);
+void node_joins_fail(struct node *n, struct node_link *l);
+
+/* ---- node_status.c ---- */
+void node_status_reply(struct node *n, struct buf *out);
+
+/* ---- node_snapshot.c ---- */
+struct install;
+int node_load_state(struct node *n, char ret_error[256]); /* opens log and store at start */
+void node_snapshot_tick(struct node *n);
+void node_install_begin(struct node *n, const struct core_snapshot *s, struct slice descriptor);
+void node_install_piece(struct node *n, uint64_t from, const struct wire_piece *p);
+void node_install_drop(struct node *n);
+void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p);
+bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *descriptor);
+uint64_t node_install_deadline(const struct node *n);
+void node_install_tick(struct node *n);

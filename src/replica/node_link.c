@@ -1,0 +1,442 @@
+/* The links: commands from gateways into entries, replies back. */
+#include "replica/node_internal.h"
+
+#include "base/reply.h"
+
+#include <stdlib.h>
+
+/* ---- replies ---- */
+
+void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
+                enum link_status status, uint64_t index, struct slice reply) {
+    if (!l->replies_open) {
+        link_open_replies(&l->out, &l->replies);
+        l->replies_open = true;
+    }
+    struct link_reply r = {
+        .id = id, .kind = (uint8_t)kind, .status = (uint8_t)status, .index = index, .reply = reply};
+    link_add_reply(&l->out, &l->replies, &r);
+    if (l->out.size - l->replies.frame_at > NODE_ENTRY_BYTES) {
+        link_close(&l->out, &l->replies);
+        l->replies_open = false;
+    }
+}
+
+static void link_reply_text(struct node_link *l, uint64_t id, enum link_reply_kind kind,
+                            enum link_status status, const char *text) {
+    struct buf b = {0};
+    reply_error(&b, "%s", text);
+    link_reply(l, id, kind, status, 0, buf_slice(&b));
+    buf_fini(&b);
+}
+
+static void link_send_out(struct node_link *l) {
+    if (l->replies_open) {
+        link_close(&l->out, &l->replies);
+        l->replies_open = false;
+    }
+    if (l->out.size > 0)
+        l->owner->ops->link_send(l->owner->env, l->handle, buf_slice(&l->out));
+    if (l->out.capacity > 4 * NODE_ENTRY_BYTES)
+        buf_fini(&l->out);
+    else
+        buf_reset(&l->out);
+}
+
+void node_flush_links(struct node *n) {
+    LIST_FOREACH_SAFE (it, &n->links) {
+        link_send_out(LIST_ENTRY(it, struct node_link, node));
+    }
+}
+
+static struct node_link *link_of_session(struct node *n, const struct session_id *session) {
+    LIST_FOREACH (it, &n->links) {
+        struct node_link *l = LIST_ENTRY(it, struct node_link, node);
+        if (l->greeted && memcmp(&l->session, session, sizeof *session) == 0)
+            return l;
+    }
+    return NULL;
+}
+
+static bool session_is_zero(const struct session_id *s) {
+    static const struct session_id zero;
+    return memcmp(s, &zero, sizeof zero) == 0;
+}
+
+/* From store_apply(). Every committed command's reply goes to the gateway of its session if it is
+ * connected here and we lead; also those that an earlier leader proposed, which saves the gateway
+ * from asking again. */
+void node_reply_session(void *ctx, const struct session_id *session, uint64_t sequence,
+                        enum store_status status, struct slice reply) {
+    struct node *n = ctx;
+    if (!n->leading)
+        return;
+    if (session_is_zero(session)) {
+        if (sequence != 0)
+            node_join_allocated(n, sequence, reply);
+        return;
+    }
+    struct node_link *l = link_of_session(n, session);
+    if (l)
+        link_reply(l, sequence, LINK_KIND_WRITE,
+                   status == STORE_SESSION_GONE ? LINK_SESSION_GONE : LINK_OK, n->core_applied + 1,
+                   reply);
+}
+
+/* ---- topology ---- */
+
+static void put_topology(struct node *n, struct buf *out) {
+    struct membership m;
+    node_membership(n, &m);
+    struct link_batch b;
+    link_open_topology(out, &b, node_term(n), node_leader_id(n));
+    for (uint32_t i = 0; i < m.count; i++) {
+        bool self = m.members[i].id == n->o.id;
+        const struct peer *p = self ? NULL : node_peer(n, m.members[i].id);
+        struct link_member member = {
+            .id = m.members[i].id,
+            .role = (uint8_t)m.members[i].role,
+            .peer_address = slice_str(m.members[i].address),
+            .http_address = slice_str(self ? n->o.http_address
+                                      : p  ? p->http
+                                           : ""),
+            .redis_address = slice_str(self ? n->o.redis_address
+                                       : p  ? p->redis
+                                            : ""),
+        };
+        link_add_member(out, &b, &member);
+    }
+    link_close(out, &b);
+}
+
+static void link_tell_topology(struct node *n, struct node_link *l) {
+    if (!l->greeted)
+        return;
+    if (l->replies_open) {
+        link_close(&l->out, &l->replies);
+        l->replies_open = false;
+    }
+    put_topology(n, &l->out);
+}
+
+void node_tell_topology(struct node *n, struct node_link *only) {
+    if (only) {
+        link_tell_topology(n, only);
+        return;
+    }
+    uint64_t term = node_term(n), leader = node_leader_id(n);
+    if (term == n->told_term && leader == n->told_leader && n->members_version == n->told_version)
+        return;
+    if (leader != n->told_leader && leader != 0)
+        log_info("leader-known", "node=%llu leader=%llu term=%llu", (unsigned long long)n->o.id,
+                 (unsigned long long)leader, (unsigned long long)term);
+    n->told_term = term;
+    n->told_leader = leader;
+    n->told_version = n->members_version;
+    LIST_FOREACH (it, &n->links) {
+        link_tell_topology(n, LIST_ENTRY(it, struct node_link, node));
+    }
+}
+
+/* ---- batches ---- */
+
+static void batch_seal(struct node *n) {
+    if (n->batch_groups == 0)
+        return;
+    struct sealed_batch *b = xcalloc(1, sizeof *b);
+    b->entry = n->batch;
+    n->batch = (struct buf){0};
+    n->batch_groups = n->batch_commands = 0;
+    list_push_back(&n->sealed, &b->node);
+}
+
+/* The commands of one frame, which go on as they came: a frame's payload is a group of an entry. */
+static void batch_add(struct node *n, struct slice group, uint32_t commands) {
+    if (n->batch_groups > 0 && (n->batch.size + group.size > NODE_ENTRY_BYTES ||
+                                n->batch_commands + commands > NODE_ENTRY_COMMANDS))
+        batch_seal(n);
+    if (n->batch_groups == 0) {
+        buf_reset(&n->batch);
+        entry_begin(&n->batch, 0, 0); /* stamped when it is proposed */
+    }
+    struct entry_group parsed;
+    struct slice in = group;
+    CHECK(entry_next_group(&in, &parsed));
+    entry_append_group(&n->batch, &parsed);
+    n->batch_groups++;
+    n->batch_commands += commands;
+}
+
+/* Answers every command of a group in the same way. */
+static void refuse_commands(struct node_link *l, struct slice commands, enum link_status status) {
+    struct link_write w;
+    while (commands.size > 0 && link_next_write(&commands, &w))
+        link_reply(l, w.sequence, LINK_KIND_WRITE, status, 0, slice_of(NULL, 0));
+}
+
+static void refuse_entry(struct node *n, struct slice entry) {
+    struct entry_header header;
+    struct entry_group group;
+    CHECK(entry_next_header(&entry, &header));
+    while (entry.size > 0 && entry_next_group(&entry, &group)) {
+        struct node_link *l = link_of_session(n, &group.session);
+        if (l)
+            refuse_commands(l, group.commands, LINK_NOT_LEADER);
+    }
+}
+
+/* What was gathered but not proposed: its senders ask the next leader. */
+void node_drop_batches(struct node *n) {
+    batch_seal(n);
+    LIST_FOREACH_SAFE (it, &n->sealed) {
+        struct sealed_batch *b = LIST_ENTRY(it, struct sealed_batch, node);
+        list_remove(&b->node);
+        refuse_entry(n, buf_slice(&b->entry));
+        buf_fini(&b->entry);
+        free(b);
+    }
+}
+
+static uint32_t writes_pending(const struct node *n) {
+    uint32_t count = 0;
+    for (const struct list *it = n->writes.next; it != &n->writes; it = it->next)
+        count++;
+    return count;
+}
+
+static uint64_t uncommitted_bytes(const struct node *n) {
+    uint64_t bytes = 0;
+    for (uint64_t i = n->memlog.last_index; i > n->commit_index && i >= n->memlog.first_index; i--)
+        bytes += memlog_get(&n->memlog, i)->body.size;
+    return bytes;
+}
+
+/* An idle server proposes at once; a busy one gathers what comes while its log writes are under
+ * way. */
+static bool may_propose(const struct node *n) {
+    return n->state == NODE_RUNNING && n->leading && !n->restart_wanted &&
+           !core_transferring(n->core) && writes_pending(n) < NODE_WRITES_PENDING &&
+           n->memlog.last_index - n->commit_index < NODE_ENTRIES_INFLIGHT &&
+           uncommitted_bytes(n) < NODE_UNCOMMITTED_BYTES;
+}
+
+static void stamp_entry(struct node *n, struct buf *entry) {
+    put_u64le(entry->data + 8, node_leader_time(n));
+    put_u64le(entry->data + 16, rand_u64(&n->rand));
+}
+
+void node_propose_batches(struct node *n) {
+    while (may_propose(n)) {
+        if (list_empty(&n->sealed))
+            batch_seal(n);
+        struct list *first = list_first(&n->sealed);
+        if (!first)
+            return;
+        struct sealed_batch *b = LIST_ENTRY(first, struct sealed_batch, node);
+        list_remove(&b->node);
+        stamp_entry(n, &b->entry);
+        n->entries_proposed++;
+        if (!node_propose(n, CORE_COMMAND, buf_slice(&b->entry)) && n->state != NODE_FAILED)
+            refuse_entry(n, buf_slice(&b->entry));
+        buf_fini(&b->entry);
+        free(b);
+    }
+}
+
+void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv) {
+    struct buf commands = {0};
+    entry_append_command(&commands, tag, 0, packed_argv);
+    struct entry_group group = {.command_count = 1, .commands = buf_slice(&commands)};
+    if (n->batch_groups == 0) {
+        buf_reset(&n->batch);
+        entry_begin(&n->batch, 0, 0);
+    }
+    entry_append_group(&n->batch, &group);
+    n->batch_groups++;
+    n->batch_commands++;
+    buf_fini(&commands);
+}
+
+/* ---- frames from gateways ---- */
+
+static bool link_on_hello(struct node_link *l, struct slice payload) {
+    struct node *n = l->owner;
+    struct link_hello hello;
+    if (l->greeted || !link_decode_hello(payload, &hello) || hello.version != LINK_VERSION)
+        return false;
+    memcpy(l->session.bytes, hello.session, sizeof l->session.bytes);
+    if (session_is_zero(&l->session))
+        return false;
+    /* A gateway that connects again before we noticed that its old connection died. */
+    struct node_link *old = link_of_session(n, &l->session);
+    if (old) {
+        void *handle = old->handle;
+        node_link_closed(old);
+        n->ops->link_close(n->env, handle);
+    }
+    l->greeted = true;
+    struct link_node_hello answer = {
+        .version = LINK_VERSION,
+        .node_id = n->o.id,
+        .window_requests = NODE_LINK_WINDOW_REQUESTS,
+        .window_bytes = NODE_LINK_WINDOW_BYTES,
+    };
+    memcpy(answer.cluster_id, n->o.cluster_id, sizeof answer.cluster_id);
+    link_put_node_hello(&l->out, &answer);
+    node_tell_topology(n, l);
+    return true;
+}
+
+/* Over the quota growing commands are refused before they enter the log; the rest of the frame goes
+ * on. */
+static void link_filter_quota(struct node_link *l, const struct link_writes *w) {
+    struct node *n = l->owner;
+    struct buf kept = {0};
+    uint32_t count = 0;
+    struct slice in = w->commands;
+    struct link_write one;
+    while (in.size > 0 && link_next_write(&in, &one)) {
+        const struct command *c =
+            argv_unpack(&n->argv, one.packed_argv) ? command_find(n->argv.args[0]) : NULL;
+        if (c && (c->flags & CMD_GROWS)) {
+            link_reply_text(
+                l, one.sequence, LINK_KIND_WRITE, LINK_REFUSED,
+                "OOM command not allowed when used memory > 'maxmemory': the data quota "
+                "(--max-data) is used up; reads and deletions go on");
+        } else {
+            entry_append_command(&kept, one.sequence, one.db, one.packed_argv);
+            count++;
+        }
+    }
+    if (count > 0) {
+        struct entry_group group = {.session = l->session,
+                                    .acked_below = w->acked_below,
+                                    .command_count = count,
+                                    .commands = buf_slice(&kept)};
+        struct buf bytes = {0};
+        buf_append(&bytes, group.session.bytes, sizeof group.session.bytes);
+        buf_append_u64(&bytes, group.acked_below);
+        buf_append_u32(&bytes, count);
+        buf_append_u32(&bytes, (uint32_t)kept.size);
+        buf_append(&bytes, kept.data, kept.size);
+        batch_add(n, buf_slice(&bytes), count);
+        buf_fini(&bytes);
+    }
+    buf_fini(&kept);
+}
+
+static bool link_on_writes(struct node_link *l, struct slice payload) {
+    struct node *n = l->owner;
+    struct link_writes w;
+    if (!link_decode_writes(payload, &w) || w.count == 0 || w.count > NODE_LINK_WINDOW_REQUESTS ||
+        memcmp(w.session, &l->session, sizeof l->session) != 0)
+        return false;
+    struct slice in = w.commands;
+    struct link_write one;
+    for (uint32_t i = 0; i < w.count; i++)
+        if (!link_next_write(&in, &one) || one.sequence == 0 || one.db >= STORE_DB_COUNT ||
+            !argv_unpack(&n->argv, one.packed_argv))
+            return false;
+    if (in.size > 0)
+        return false;
+    if (!node_running(n) || !n->leading || n->state != NODE_RUNNING || core_transferring(n->core)) {
+        refuse_commands(l, w.commands, LINK_NOT_LEADER);
+        return true;
+    }
+    n->commands_proposed += w.count;
+    if (store_over_quota(n->store))
+        link_filter_quota(l, &w);
+    else
+        batch_add(n, w.whole, w.count);
+    return true;
+}
+
+static bool link_on_reads(struct node_link *l, struct slice payload) {
+    uint32_t count;
+    if (!link_decode_count(&payload, &count))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct link_read r;
+        if (!link_next_read(&payload, &r) || r.db >= STORE_DB_COUNT ||
+            l->reads_pending >= NODE_LINK_WINDOW_REQUESTS ||
+            !argv_unpack(&l->owner->argv, r.packed_argv))
+            return false;
+        node_read_enqueue(l->owner, l, &r);
+    }
+    return payload.size == 0;
+}
+
+static bool link_on_frame(struct node_link *l, uint8_t type, struct slice payload) {
+    struct link_admin admin;
+    if (type != LINK_HELLO && !l->greeted)
+        return false;
+    switch (type) {
+    case LINK_HELLO:
+        return link_on_hello(l, payload);
+    case LINK_WRITES:
+        return link_on_writes(l, payload);
+    case LINK_READS:
+        return link_on_reads(l, payload);
+    case LINK_ADMIN:
+        if (!link_decode_admin(payload, &admin))
+            return false;
+        node_admin(l->owner, l, admin.id, admin.packed_argv);
+        return true;
+    default:
+        return false;
+    }
+}
+
+struct node_link *node_link_open(struct node *n, void *handle) {
+    struct node_link *l = xcalloc(1, sizeof *l);
+    l->owner = n;
+    l->handle = handle;
+    list_push_back(&n->links, &l->node);
+    n->link_count++;
+    return l;
+}
+
+void node_link_closed(struct node_link *l) {
+    struct node *n = l->owner;
+    node_read_forget(n, l);
+    node_joins_fail(n, l);
+    list_remove(&l->node);
+    n->link_count--;
+    buf_fini(&l->in);
+    buf_fini(&l->out);
+    free(l);
+}
+
+bool node_link_bytes(struct node_link *l, struct slice bytes) {
+    struct node *n = l->owner;
+    if (n->state == NODE_FAILED)
+        return true;
+    bool kept = l->in.size > 0;
+    if (kept) {
+        buf_append_slice(&l->in, bytes);
+        bytes = buf_slice(&l->in);
+    }
+    enum link_take take;
+    uint8_t type;
+    struct slice payload;
+    size_t need, before = bytes.size;
+    while ((take = link_take_frame(&bytes, &type, &payload, &need)) == LINK_TAKE_FRAME) {
+        if (!link_on_frame(l, type, payload)) {
+            take = LINK_TAKE_BAD;
+            break;
+        }
+    }
+    if (take == LINK_TAKE_BAD) {
+        n->protocol_errors++;
+        log_warn("link-broken", "node=%llu reason=protocol", (unsigned long long)n->o.id);
+        node_link_closed(l);
+        return false;
+    }
+    if (kept)
+        buf_consume(&l->in, before - bytes.size);
+    else if (bytes.size > 0)
+        buf_append_slice(&l->in, bytes);
+    if (l->in.size == 0 && l->in.capacity > 65536)
+        buf_fini(&l->in);
+    return true;
+}

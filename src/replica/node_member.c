@@ -1,0 +1,376 @@
+/* Membership: joining, promotion, removal, one change at a time (ENGINE rules M2 to M7;
+ * docs/replication.md).
+ *
+ *   NODE.JOIN -> NODE.ALLOC (a fresh id, through the log) -> joining -> learner -> catch-up ->
+ * voter
+ *
+ * The leader looks every NODE_MEMBERS_EVERY_MS whether a change is due and allowed, and proposes at
+ * most one. */
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/reply.h"
+#include "replica/node_internal.h"
+
+static bool peer_alive(struct node *n, uint64_t id, uint64_t within_ms) {
+    if (id == n->o.id)
+        return true;
+    const struct peer *p = node_peer(n, id);
+    return p && p->heard_ms != 0 && node_now(n) - p->heard_ms <= within_ms;
+}
+
+/* ---- rules ---- */
+
+/* M3: an own-term barrier committed and applied, the previous change applied, nothing else going
+ * on. */
+static bool change_possible(const struct node *n) {
+    if (n->state != NODE_RUNNING || !n->leading || core_role(n->core) != CORE_LEADER ||
+        core_transferring(n->core) || n->restart_wanted || n->hold_index != 0 || n->install)
+        return false;
+    if (core_membership_uncommitted_index(n->core) != 0 || core_catch_up_running(n->core))
+        return false;
+    if (PLANTED(PLANT_M3_NO_BARRIER))
+        return true;
+    return n->barrier_index != 0 && n->core_applied >= n->barrier_index &&
+           n->core_applied >= n->commit_index;
+}
+
+/* M4: voters of both memberships that have the last change must form a majority of each. A first
+ * promotion, from one voter to two, is held instead (M5); taking out one of an even number needs
+ * the majority of what stays. */
+static bool change_settled(const struct node *n, const struct membership *now,
+                           const struct membership *next) {
+    if (PLANTED(PLANT_M4_NO_SETTLE))
+        return true;
+    uint32_t have = 0, now_voters = membership_voters(now), next_voters = membership_voters(next);
+    uint32_t now_majority = now_voters / 2 + 1, next_majority = next_voters / 2 + 1;
+    for (uint32_t i = 0; i < now->count; i++)
+        if (now->members[i].role == MEMBER_VOTER && membership_is_voter(next, now->members[i].id) &&
+            core_match_index(n->core, now->members[i].id) >= n->change_index)
+            have++;
+    if (now_voters == 1 && next_voters == 2)
+        next_majority = 1;
+    if (have < next_majority)
+        return false;
+    return have >= now_majority || now_voters == next_voters + 1;
+}
+
+static bool propose_membership(struct node *n, const struct membership *now,
+                               const struct membership *next) {
+    if (!change_settled(n, now, next))
+        return false;
+    struct buf body = {0};
+    membership_encode(next, &body);
+    bool ok = node_propose(n, CORE_MEMBERSHIP, buf_slice(&body));
+    buf_fini(&body);
+    return ok;
+}
+
+static bool propose_role(struct node *n, const struct membership *now, uint64_t id,
+                         enum member_role role) {
+    struct membership next = *now;
+    for (uint32_t i = 0; i < next.count; i++)
+        if (next.members[i].id == id)
+            next.members[i].role = role;
+    log_info("membership-change", "node=%llu member=%llu role=%d", (unsigned long long)n->o.id,
+             (unsigned long long)id, (int)role);
+    return propose_membership(n, now, &next);
+}
+
+/* Never below two voters while running; going back to one node is an offline operation. */
+static bool removal_allowed(const struct membership *now, uint64_t id) {
+    return !membership_is_voter(now, id) || membership_voters(now) > 2;
+}
+
+static bool propose_removal(struct node *n, const struct membership *now, uint64_t id) {
+    if (!removal_allowed(now, id))
+        return false;
+    if (id == n->o.id && !PLANTED(PLANT_M7_SELF_REMOVE)) {
+        /* M7: a leader hands over first; its successor removes it. */
+        struct core_update u;
+        int rc = core_transfer(n->core, node_now(n), 0, &u);
+        node_carry_out(n, rc > 0 ? 0 : rc, &u);
+        return true;
+    }
+    struct membership next = {0};
+    for (uint32_t i = 0; i < now->count; i++)
+        if (now->members[i].id != id)
+            next.members[next.count++] = now->members[i];
+    log_info("membership-change", "node=%llu member=%llu role=removed", (unsigned long long)n->o.id,
+             (unsigned long long)id);
+    return propose_membership(n, now, &next);
+}
+
+/* ---- joins and removals that somebody waits for ---- */
+
+static void join_answer(struct node *n, struct join *j, enum link_status status,
+                        const char *error) {
+    struct buf reply = {0};
+    if (error) {
+        reply_error(&reply, "%s", error);
+    } else if (j->stage == JOIN_REMOVAL) {
+        reply_simple(&reply, "OK");
+    } else {
+        reply_map(&reply, 2);
+        reply_bulk_str(&reply, "id");
+        reply_int(&reply, (int64_t)j->id);
+        reply_bulk_str(&reply, "cluster");
+        reply_bulk(&reply, slice_of(n->o.cluster_id, sizeof n->o.cluster_id));
+    }
+    link_reply(j->link, j->reply_id, LINK_KIND_READ, status, 0, buf_slice(&reply));
+    buf_fini(&reply);
+    list_remove(&j->node);
+    free(j);
+}
+
+void node_joins_fail(struct node *n, struct node_link *l) {
+    LIST_FOREACH_SAFE (it, &n->joins) {
+        struct join *j = LIST_ENTRY(it, struct join, node);
+        if (l == NULL) {
+            join_answer(n, j, LINK_NOT_LEADER, NULL);
+        } else if (j->link == l) {
+            list_remove(&j->node);
+            free(j);
+        }
+    }
+}
+
+void node_join_allocated(struct node *n, uint64_t tag, struct slice reply) {
+    LIST_FOREACH (it, &n->joins) {
+        struct join *j = LIST_ENTRY(it, struct join, node);
+        struct reply_item item;
+        if (j->stage != JOIN_WAITS_ID || j->tag != tag)
+            continue;
+        if (reply_next(&reply, &item) && item.type == ':' && item.integer > 0) {
+            j->id = (uint64_t)item.integer;
+            j->stage = JOIN_WAITS_CHANGE;
+        }
+        return;
+    }
+}
+
+static const struct member *member_at(const struct membership *m, const char *address) {
+    for (uint32_t i = 0; i < m->count; i++)
+        if (strcmp(m->members[i].address, address) == 0)
+            return &m->members[i];
+    return NULL;
+}
+
+/* Works on the first operation that can go on. True when it did something, so that nothing else is
+ * proposed. */
+static bool join_step(struct node *n, const struct membership *now, struct join *j) {
+    if (j->stage == JOIN_REMOVAL) {
+        if (!membership_find(now, j->id)) {
+            join_answer(n, j, LINK_OK, NULL);
+            return false;
+        }
+        return propose_removal(n, now, j->id);
+    }
+    if (j->stage != JOIN_WAITS_CHANGE)
+        return false;
+    if (membership_find(now, j->id)) {
+        join_answer(n, j, LINK_OK, NULL);
+        return false;
+    }
+    /* M2: whoever comes back without its disk is a new node; its earlier self is taken out first
+     * (M6). */
+    const struct member *earlier = member_at(now, j->address);
+    if (earlier)
+        return propose_removal(n, now, earlier->id);
+    if (now->count >= MEMBERS_MAX)
+        return false;
+    struct membership next = *now;
+    struct member *m = &next.members[next.count++];
+    *m = (struct member){.id = j->id, .role = MEMBER_JOINING};
+    memcpy(m->address, j->address, sizeof m->address);
+    log_info("membership-change", "node=%llu member=%llu role=joining address=%s",
+             (unsigned long long)n->o.id, (unsigned long long)j->id,
+             log_quote(slice_str(j->address)));
+    return propose_membership(n, now, &next);
+}
+
+static void joins_expire(struct node *n) {
+    LIST_FOREACH_SAFE (it, &n->joins) {
+        struct join *j = LIST_ENTRY(it, struct join, node);
+        if (node_now(n) >= j->deadline_ms)
+            join_answer(n, j, LINK_UNAVAILABLE, NULL);
+    }
+}
+
+/* ---- promotion and replacement ---- */
+
+/* An odd number of voters up to the limit, two only when there are just two nodes. */
+static uint32_t voters_wanted(struct node *n, const struct membership *now,
+                              uint32_t *ret_learners) {
+    uint32_t alive = membership_voters(now);
+    *ret_learners = 0;
+    for (uint32_t i = 0; i < now->count; i++)
+        if (now->members[i].role == MEMBER_LEARNER &&
+            peer_alive(n, now->members[i].id, NODE_ALIVE_MS))
+            ++*ret_learners;
+    alive += *ret_learners;
+    if (alive > n->o.voters_max)
+        alive = n->o.voters_max;
+    return alive > 2 && alive % 2 == 0 ? alive - 1 : alive;
+}
+
+static bool promote_step(struct node *n, const struct membership *now) {
+    uint32_t learners, voters = membership_voters(now);
+    uint32_t wanted = voters_wanted(n, now, &learners);
+    if (voters >= wanted || learners == 0) {
+        n->pair_since_ms = 0;
+        return false;
+    }
+    if (voters == 1 && wanted == 2) {
+        /* With two voters the loss of either stops writes: give a third node some time to come. */
+        if (n->pair_since_ms == 0)
+            n->pair_since_ms = node_now(n);
+        if (node_now(n) - n->pair_since_ms < n->o.pair_grace_ms)
+            return false;
+    }
+    for (uint32_t i = 0; i < now->count; i++) {
+        const struct member *m = &now->members[i];
+        if (m->role != MEMBER_LEARNER || !peer_alive(n, m->id, NODE_ALIVE_MS))
+            continue;
+        if (core_catch_up_state(n->core, m->id) == CORE_CATCH_UP_FINISHED)
+            return propose_role(n, now, m->id, MEMBER_VOTER);
+        struct core_update u;
+        int rc = core_catch_up(n->core, node_now(n), m->id, &u);
+        node_carry_out(n, rc > 0 ? 0 : rc, &u);
+        return true;
+    }
+    return false;
+}
+
+static bool replace_step(struct node *n, const struct membership *now) {
+    if (n->o.replace_after_ms == 0)
+        return false;
+    uint32_t learners;
+    voters_wanted(n, now, &learners);
+    if (learners == 0 || node_now(n) < n->leading_since_ms + n->o.replace_after_ms)
+        return false;
+    for (uint32_t i = 0; i < now->count; i++)
+        if (now->members[i].role == MEMBER_VOTER &&
+            !peer_alive(n, now->members[i].id, n->o.replace_after_ms))
+            return propose_removal(n, now, now->members[i].id);
+    return false;
+}
+
+void node_member_tick(struct node *n) {
+    joins_expire(n);
+    if (!node_running(n) || !change_possible(n))
+        return;
+    struct membership now;
+    core_membership(n->core, &now);
+    LIST_FOREACH_SAFE (it, &n->joins) {
+        if (join_step(n, &now, LIST_ENTRY(it, struct join, node)))
+            return;
+    }
+    for (uint32_t i = 0; i < now.count; i++)
+        if (now.members[i].role == MEMBER_JOINING) {
+            propose_role(n, &now, now.members[i].id, MEMBER_LEARNER);
+            return;
+        }
+    if (!replace_step(n, &now))
+        promote_step(n, &now);
+}
+
+void node_member_applied(struct node *n, uint64_t index) {
+    n->change_index = index;
+    n->members_version++;
+    node_sync_peers(n);
+    struct membership m;
+    node_membership(n, &m);
+    const struct member *self = membership_find(&m, n->o.id);
+    log_info("membership", "node=%llu index=%llu members=%u voters=%u self=%s",
+             (unsigned long long)n->o.id, (unsigned long long)index, m.count, membership_voters(&m),
+             !self                          ? "none"
+             : self->role == MEMBER_VOTER   ? "voter"
+             : self->role == MEMBER_LEARNER ? "learner"
+                                            : "joining");
+    n->members_at_ms = node_now(n);
+}
+
+/* ---- ADMIN frames ---- */
+
+static void admin_answer(struct node_link *l, uint64_t id, enum link_status status,
+                         struct buf *reply) {
+    link_reply(l, id, LINK_KIND_READ, status, 0, buf_slice(reply));
+}
+
+static void admin_queue(struct node *n, struct node_link *l, uint64_t id, struct slice operand,
+                        bool join, struct buf *reply) {
+    struct join *j = xcalloc(1, sizeof *j);
+    list_init(&j->node);
+    j->link = l;
+    j->reply_id = id;
+    j->deadline_ms = node_now(n) + NODE_JOIN_TIMEOUT_MS;
+    struct membership now;
+    node_membership(n, &now);
+    const struct member *there = NULL;
+    if (join) {
+        j->stage = JOIN_WAITS_ID;
+        if (operand.size == 0 || operand.size >= sizeof j->address) {
+            reply_error(reply, "ERR the address is empty or too long");
+        } else {
+            memcpy(j->address, operand.data, operand.size);
+            there = member_at(&now, j->address);
+            if (there && peer_alive(n, there->id, NODE_ALIVE_MS))
+                reply_error(reply, "ERR node %llu answers at this address already",
+                            (unsigned long long)there->id);
+            else if (there && !removal_allowed(&now, there->id))
+                reply_error(
+                    reply,
+                    "ERR node %llu had this address and cannot be removed: it is one of two "
+                    "voters. Restart it with its data",
+                    (unsigned long long)there->id);
+        }
+    } else {
+        j->stage = JOIN_REMOVAL;
+        if (!num_parse_u64(operand, &j->id) || !membership_find(&now, j->id))
+            reply_error(reply, "ERR no such node");
+        else if (!removal_allowed(&now, j->id))
+            reply_error(reply, "ERR two voters must stay: add a node first");
+    }
+    if (reply->size > 0) {
+        admin_answer(l, id, LINK_REFUSED, reply);
+        free(j);
+        return;
+    }
+    list_push_back(&n->joins, &j->node);
+    if (join) {
+        struct buf argv = {0};
+        argv_append_strs(&argv, "NODE.ALLOC", NULL);
+        j->tag = n->tag_next++;
+        node_propose_own(n, j->tag, buf_slice(&argv));
+        buf_fini(&argv);
+    }
+}
+
+void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice packed_argv) {
+    struct buf reply = {0};
+    if (!argv_unpack(&n->argv, packed_argv)) {
+        reply_error(&reply, "ERR malformed request");
+        admin_answer(l, id, LINK_REFUSED, &reply);
+        buf_fini(&reply);
+        return;
+    }
+    struct slice name = n->argv.args[0];
+    bool join = slice_equal_nocase(name, "NODE.JOIN");
+    if (slice_equal_nocase(name, "NODE.STATUS") && n->argv.count == 1) {
+        node_status_reply(n, &reply);
+        admin_answer(l, id, LINK_OK, &reply);
+    } else if (slice_equal_nocase(name, "NODE.TIME") && n->argv.count == 1) {
+        reply_int(&reply, (int64_t)n->ops->wall_ms(n->env));
+        admin_answer(l, id, LINK_OK, &reply);
+    } else if ((join || slice_equal_nocase(name, "NODE.REMOVE")) && n->argv.count == 2) {
+        if (!node_is_leader(n) || n->state != NODE_RUNNING)
+            admin_answer(l, id, LINK_NOT_LEADER, &reply);
+        else
+            admin_queue(n, l, id, n->argv.args[1], join, &reply);
+    } else {
+        reply_error(&reply, "ERR unknown administrative command");
+        admin_answer(l, id, LINK_REFUSED, &reply);
+    }
+    buf_fini(&reply);
+}

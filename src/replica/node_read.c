@@ -1,0 +1,274 @@
+/* Linearizable reads on every node, through a confirmed read index (Raft dissertation section 6.4;
+ * no clock is trusted, section 6.4.1 is not used).
+ *
+ *   waiting --round begins--> in the round --confirmed--> applying --index applied--> answered
+ *      ^                          |
+ *      +------ leader or term changed
+ *
+ * On the leader a round takes the commit index, then asks the voters "is your term still no higher
+ * than mine?"; with a majority the index is a read index for every read that arrived before the
+ * round began. On a follower a round asks the leader. Reads that arrive while a round is under way
+ * share the next one. */
+#include <stdlib.h>
+
+#include "replica/node_internal.h"
+
+static void read_free(struct pending_read *r) {
+    if (r->link) {
+        r->link->reads_pending--;
+        r->link->read_bytes_pending -= r->size;
+    }
+    list_remove(&r->node);
+    free(r);
+}
+
+void node_read_enqueue(struct node *n, struct node_link *l, const struct link_read *in) {
+    struct pending_read *r = xcalloc(1, sizeof *r + in->packed_argv.size);
+    r->link = l;
+    r->id = in->id;
+    r->db = in->db;
+    r->index = in->min_index;
+    r->size = in->packed_argv.size;
+    r->deadline_ms = node_now(n) + NODE_READ_TIMEOUT_MS;
+    memcpy(r->packed_argv, in->packed_argv.data, r->size);
+    l->reads_pending++;
+    l->read_bytes_pending += r->size;
+    if (in->flags & LINK_READ_STALE) {
+        r->time_ms = n->ops->wall_ms(n->env);
+        list_push_back(&n->reads_applying, &r->node);
+    } else {
+        list_push_back(&n->reads_waiting, &r->node);
+    }
+}
+
+static void answer_peer(struct node *n, uint64_t peer, uint64_t round, bool ok) {
+    struct wire_read answer = {.round = round, .ok = ok};
+    if (ok) {
+        answer.index = n->round_index;
+        answer.time_ms = node_leader_time(n);
+    }
+    buf_reset(&n->frame);
+    wire_put_read(&n->frame, WIRE_READ_INDEXED, &answer);
+    node_send(n, peer, buf_slice(&n->frame));
+}
+
+void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round) {
+    if (!node_is_leader(n)) {
+        answer_peer(n, peer_id, round, false);
+        return;
+    }
+    struct pending_read *r = xcalloc(1, sizeof *r);
+    r->peer_id = peer_id;
+    r->id = round;
+    r->deadline_ms = node_now(n) + NODE_READ_TIMEOUT_MS;
+    list_push_back(&n->reads_waiting, &r->node);
+}
+
+/* ---- rounds ---- */
+
+static void round_end(struct node *n, uint64_t time_ms) {
+    n->round_active = false;
+    LIST_FOREACH_SAFE (it, &n->reads_round) {
+        struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+        if (!r->link) {
+            answer_peer(n, r->peer_id, r->id, true);
+            read_free(r);
+            continue;
+        }
+        if (r->index < n->round_index)
+            r->index = n->round_index;
+        r->time_ms = time_ms;
+        list_remove(&r->node);
+        list_push_back(&n->reads_applying, &r->node);
+    }
+}
+
+static void round_ask(struct node *n) {
+    struct wire_read ask = {.term = n->round_term, .round = n->round};
+    buf_reset(&n->frame);
+    n->round_sent_ms = node_now(n);
+    if (!n->leading) {
+        wire_put_read(&n->frame, WIRE_READ_INDEX, &ask);
+        node_send(n, n->round_leader, buf_slice(&n->frame));
+        return;
+    }
+    wire_put_read(&n->frame, WIRE_READ_CHECK, &ask);
+    LIST_FOREACH (it, &n->peers) {
+        struct peer *p = LIST_ENTRY(it, struct peer, node);
+        if (core_is_voter(n->core, p->id) && p->read_checked != n->round)
+            n->ops->peer_send(n->env, p->id, p->address, buf_slice(&n->frame));
+    }
+}
+
+static bool round_has_majority(const struct node *n) {
+    uint32_t yes = core_is_voter(n->core, n->o.id) ? 1 : 0;
+    LIST_FOREACH (it, (struct list *)&n->peers) {
+        const struct peer *p = LIST_ENTRY(it, struct peer, node);
+        if (core_is_voter(n->core, p->id) && p->read_checked == n->round)
+            yes++;
+    }
+    return yes > core_voters(n->core, false) / 2;
+}
+
+static void round_begin(struct node *n) {
+    if (list_empty(&n->reads_waiting) || n->round_active || !node_running(n) ||
+        node_now(n) < n->round_pause_ms)
+        return;
+    if (n->leading) {
+        /* A new leader does not know how far its predecessors committed until an entry of its own
+         * term is. */
+        if ((n->barrier_index == 0 || n->commit_index < n->barrier_index) &&
+            !PLANTED(PLANT_READ_OWN_TERM))
+            return;
+        n->round_index = n->commit_index;
+    } else {
+        n->round_leader = core_leader_id(n->core);
+        if (n->round_leader == 0 || !node_peer(n, n->round_leader))
+            return;
+    }
+    n->round++;
+    n->round_term = core_term(n->core);
+    n->round_active = true;
+    list_splice(&n->reads_round, &n->reads_waiting);
+    if (n->leading && (round_has_majority(n) || PLANTED(PLANT_READ_UNCONFIRMED)))
+        round_end(n, node_leader_time(n));
+    else
+        round_ask(n);
+}
+
+void node_read_checked(struct node *n, uint64_t from, const struct wire_read *r) {
+    struct peer *p = node_peer(n, from);
+    if (!p || !r->ok || !n->round_active || !node_is_leader(n) || r->round != n->round ||
+        r->term != n->round_term || core_term(n->core) != n->round_term)
+        return;
+    p->read_checked = r->round;
+    if (round_has_majority(n))
+        round_end(n, node_leader_time(n));
+}
+
+void node_read_indexed(struct node *n, uint64_t from, const struct wire_read *r) {
+    if (!n->round_active || n->leading || r->round != n->round || from != n->round_leader)
+        return;
+    if (r->ok) {
+        n->round_index = r->index;
+        round_end(n, r->time_ms);
+    } else {
+        n->round_pause_ms = node_now(n) + 10;
+        node_read_restart(n);
+    }
+}
+
+void node_read_restart(struct node *n) {
+    n->round_active = false;
+    LIST_FOREACH_SAFE (it, &n->reads_round) {
+        struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+        list_remove(&r->node);
+        list_push_back(&n->reads_waiting, &r->node);
+    }
+    if (n->leading)
+        return;
+    LIST_FOREACH_SAFE (it, &n->reads_waiting) {
+        struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+        if (r->link)
+            continue;
+        answer_peer(n, r->peer_id, r->id, false);
+        read_free(r);
+    }
+}
+
+/* ---- answers ---- */
+
+static bool view_open(struct node *n) {
+    int rc = 0;
+    if (!n->view)
+        rc = store_view_new(n->store, &n->view);
+    if (rc == 0)
+        rc = store_view_begin(n->view);
+    if (rc < 0)
+        node_fatal(n, "the store cannot be read: %s", strerror(-rc));
+    return rc == 0;
+}
+
+static bool read_answer(struct node *n, struct pending_read *r) {
+    CHECK(argv_unpack(&n->argv, slice_of(r->packed_argv, r->size)));
+    buf_reset(&n->reply_scratch);
+    int rc =
+        store_read(n->view, r->db, r->time_ms, rand_u64(&n->rand), &n->argv, &n->reply_scratch);
+    if (rc < 0) {
+        node_fatal(n, "the store cannot be read: %s", strerror(-rc));
+        return false;
+    }
+    link_reply(r->link, r->id, LINK_KIND_READ, LINK_OK, store_view_applied_index(n->view),
+               buf_slice(&n->reply_scratch));
+    if (n->reply_scratch.capacity > 4 * NODE_ENTRY_BYTES)
+        buf_fini(&n->reply_scratch);
+    return true;
+}
+
+static void answer_ready(struct node *n) {
+    if (n->install || !n->store || list_empty(&n->reads_applying))
+        return;
+    uint64_t applied = store_applied_index(n->store);
+    bool open = false;
+    LIST_FOREACH_SAFE (it, &n->reads_applying) {
+        struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+        if (r->index > applied)
+            continue;
+        if (!open && !view_open(n))
+            return;
+        open = true;
+        if (!read_answer(n, r))
+            break;
+        read_free(r);
+    }
+    if (open)
+        store_view_end(n->view);
+}
+
+static void expire(struct node *n, struct list *reads, uint64_t now) {
+    LIST_FOREACH_SAFE (it, reads) {
+        struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+        if (r->deadline_ms > now)
+            return; /* in the order they came */
+        if (r->link)
+            link_reply(r->link, r->id, LINK_KIND_READ, LINK_UNAVAILABLE, 0, slice_of(NULL, 0));
+        else
+            answer_peer(n, r->peer_id, r->id, false);
+        read_free(r);
+    }
+}
+
+void node_read_turn(struct node *n) {
+    uint64_t now = node_now(n);
+    if (n->state == NODE_FAILED)
+        return;
+    if (n->round_active && node_running(n) && now >= n->round_sent_ms + 2 * n->o.heartbeat_ms) {
+        if (!n->leading && core_leader_id(n->core) != n->round_leader)
+            node_read_restart(n);
+        else
+            round_ask(n);
+    }
+    round_begin(n);
+    answer_ready(n);
+    expire(n, &n->reads_waiting, now);
+    expire(n, &n->reads_round, now);
+    expire(n, &n->reads_applying, now);
+}
+
+void node_read_forget(struct node *n, struct node_link *l) {
+    struct list *lists[] = {&n->reads_waiting, &n->reads_round, &n->reads_applying};
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
+        LIST_FOREACH_SAFE (it, lists[i]) {
+            struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+            if (r->link == l)
+                read_free(r);
+        }
+}
+
+void node_read_fail_all(struct node *n) {
+    struct list *lists[] = {&n->reads_waiting, &n->reads_round, &n->reads_applying};
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
+        LIST_FOREACH_SAFE (it, lists[i]) {
+            read_free(LIST_ENTRY(it, struct pending_read, node));
+        }
+}

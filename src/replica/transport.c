@@ -1,0 +1,393 @@
+#include "replica/transport.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/rand.h"
+#include "proto/link.h"
+#include "replica/wire.h"
+
+enum {
+    PREFACE_BYTES = 4,
+    PEER_QUEUE_BYTES_MAX =
+        256 << 20, /* what waits for a slow follower; more is dropped, as if lost */
+    PEER_CONNECTING_BYTES_MAX = 1 << 20,
+    LINK_QUEUE_BYTES_MAX = 512 << 20,
+    RETRY_MIN_MS = 20,
+    RETRY_MAX_MS = 1000,
+    USER_TIMEOUT_MS = 5000,
+    CONNECTIONS_MAX = 4096,
+};
+
+enum inbound_kind { INBOUND_NEW, INBOUND_LINK, INBOUND_PEER };
+
+/* A connection that somebody opened to us. */
+struct inbound {
+    struct list node;
+    struct transport *owner;
+    struct stream *stream;
+    enum inbound_kind kind;
+    struct buf in;
+    struct node_link *link;
+    uint64_t peer_id; /* 0 until HELLO */
+    char address[MEMBER_ADDRESS_BYTES_MAX];
+    bool closed;
+};
+
+/* Our connection to another node. */
+struct outbound {
+    struct list node;
+    struct transport *owner;
+    uint64_t id;
+    char address[MEMBER_ADDRESS_BYTES_MAX];
+    struct stream *stream; /* NULL: not connected */
+    bool connected;
+    uint64_t retry_at_ms;
+    uint32_t retry_ms;
+    bool abandoned; /* being closed for another address */
+};
+
+struct transport {
+    struct loop *loop;
+    uint64_t node_id;
+    uint8_t cluster_id[16];
+    char advertise[MEMBER_ADDRESS_BYTES_MAX];
+    struct node *node;
+    struct listener *listener;
+    struct list inbound, outbound;
+    uint32_t inbound_count;
+    struct rand rand;
+    uint64_t protocol_errors;
+    pthread_mutex_t lock; /* guards adopted */
+    struct buf adopted;   /* descriptors handed over by other threads */
+    struct waker *waker;
+    bool closing;
+};
+
+/* ---- connections to us ---- */
+
+static void inbound_close(struct inbound *c) {
+    if (c->closed)
+        return;
+    c->closed = true;
+    if (c->link) {
+        node_link_closed(c->link);
+        c->link = NULL;
+    }
+    stream_close(c->stream);
+}
+
+static void inbound_bad(struct inbound *c, const char *why) {
+    c->owner->protocol_errors++;
+    log_warn("connection-dropped", "peer=%s reason=%s", stream_peer(c->stream),
+             log_quote(slice_str(why)));
+    inbound_close(c);
+}
+
+static void inbound_greet(struct inbound *c, struct slice payload) {
+    struct transport *t = c->owner;
+    struct wire_hello hello;
+    if (!wire_decode_hello(payload, &hello) || hello.version != WIRE_VERSION ||
+        hello.node_id == 0 || hello.node_id == t->node_id) {
+        inbound_bad(c, "not a node of this version");
+        return;
+    }
+    if (memcmp(hello.cluster_id, t->cluster_id, sizeof t->cluster_id) != 0) {
+        inbound_bad(c, "a node of another cluster");
+        return;
+    }
+    LIST_FOREACH_SAFE (it, &t->inbound) {
+        struct inbound *old = LIST_ENTRY(it, struct inbound, node);
+        if (old != c && old->kind == INBOUND_PEER && old->peer_id == hello.node_id)
+            inbound_close(old);
+    }
+    c->peer_id = hello.node_id;
+    memcpy(c->address, hello.address.data, hello.address.size);
+}
+
+static void inbound_peer_bytes(struct inbound *c, struct slice *in) {
+    uint8_t type;
+    struct slice payload;
+    size_t need;
+    enum wire_take take = WIRE_TAKE_MORE;
+    while (!c->closed && (take = wire_take_frame(in, &type, &payload, &need)) == WIRE_TAKE_FRAME) {
+        if (c->peer_id == 0) {
+            if (type != WIRE_HELLO)
+                inbound_bad(c, "no greeting");
+            else
+                inbound_greet(c, payload);
+        } else if (c->owner->node &&
+                   !node_on_peer_frame(c->owner->node, c->peer_id, c->address, type, payload)) {
+            inbound_bad(c, "malformed frame");
+        }
+    }
+    if (!c->closed && take == WIRE_TAKE_BAD)
+        inbound_bad(c, "malformed frame");
+}
+
+static void inbound_preface(struct inbound *c, struct slice *in) {
+    struct slice preface = slice_of(in->data, PREFACE_BYTES);
+    in->data += PREFACE_BYTES;
+    in->size -= PREFACE_BYTES;
+    if (slice_equal_str(preface, LINK_PREFACE) && c->owner->node) {
+        c->kind = INBOUND_LINK;
+        c->link = node_link_open(c->owner->node, c);
+    } else if (slice_equal_str(preface, WIRE_PREFACE)) {
+        c->kind = INBOUND_PEER;
+    } else {
+        inbound_bad(c, "unknown preface");
+    }
+}
+
+static void inbound_on_read(void *ctx, struct slice bytes) {
+    struct inbound *c = ctx;
+    bool kept = c->in.size > 0;
+    if (c->closed)
+        return;
+    if (kept) {
+        buf_append_slice(&c->in, bytes);
+        bytes = buf_slice(&c->in);
+    }
+    size_t before = bytes.size;
+    if (c->kind == INBOUND_NEW && bytes.size >= PREFACE_BYTES)
+        inbound_preface(c, &bytes);
+    if (c->closed)
+        return;
+    if (c->kind == INBOUND_LINK && bytes.size > 0) {
+        struct slice all = bytes;
+        bytes.size = 0;
+        struct node_link *link = c->link;
+        if (!node_link_bytes(link, all)) {
+            c->link = NULL; /* it is gone already */
+            inbound_bad(c, "malformed frame");
+            return;
+        }
+    } else if (c->kind == INBOUND_PEER) {
+        inbound_peer_bytes(c, &bytes);
+    }
+    if (c->closed)
+        return;
+    if (kept)
+        buf_consume(&c->in, before - bytes.size);
+    else if (bytes.size > 0)
+        buf_append_slice(&c->in, bytes);
+    if (c->in.size == 0 && c->in.capacity > (1u << 20))
+        buf_fini(&c->in);
+}
+
+static void inbound_on_close(void *ctx, int error) {
+    struct inbound *c = ctx;
+    if (c->link)
+        node_link_closed(c->link);
+    list_remove(&c->node);
+    c->owner->inbound_count--;
+    buf_fini(&c->in);
+    free(c);
+}
+
+static const struct stream_handler inbound_handler = {.on_read = inbound_on_read,
+                                                      .on_close = inbound_on_close};
+
+static void transport_take(struct transport *t, struct stream *s) {
+    struct inbound *c = xcalloc(1, sizeof *c);
+    c->owner = t;
+    c->stream = s;
+    list_push_back(&t->inbound, &c->node);
+    t->inbound_count++;
+    stream_set_handler(s, &inbound_handler, c);
+    if (t->closing || t->inbound_count > CONNECTIONS_MAX)
+        inbound_close(c);
+}
+
+static void transport_on_accept(void *ctx, struct stream *s) {
+    transport_take(ctx, s);
+}
+
+/* ---- connections to other nodes ---- */
+
+static void outbound_on_read(void *ctx, struct slice bytes) {
+    /* Nodes answer over their own connection to us; this one only sends. */
+}
+
+static void outbound_on_close(void *ctx, int error) {
+    struct outbound *o = ctx;
+    if (o->abandoned) {
+        free(o);
+        return;
+    }
+    if (o->connected)
+        log_debug("peer-disconnected", "peer=%llu error=%d", (unsigned long long)o->id, error);
+    uint32_t wait = o->retry_ms;
+    o->stream = NULL;
+    o->connected = false;
+    o->retry_at_ms =
+        loop_now_ms(o->owner->loop) + wait / 2 + rand_below(&o->owner->rand, wait / 2 + 1);
+    o->retry_ms = wait * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : wait * 2;
+}
+
+static const struct stream_handler outbound_handler = {.on_read = outbound_on_read,
+                                                       .on_close = outbound_on_close};
+
+static void outbound_on_connect(void *ctx, struct stream *s) {
+    struct outbound *o = ctx;
+    o->connected = true;
+    o->retry_ms = RETRY_MIN_MS;
+}
+
+static void outbound_open(struct outbound *o) {
+    struct transport *t = o->owner;
+    o->stream = tcp_connect(t->loop, o->address, USER_TIMEOUT_MS, outbound_on_connect, o);
+    stream_set_handler(o->stream, &outbound_handler, o);
+    struct buf b = {0};
+    buf_append_str(&b, WIRE_PREFACE);
+    struct wire_hello hello = {
+        .version = WIRE_VERSION, .node_id = t->node_id, .address = slice_str(t->advertise)};
+    memcpy(hello.cluster_id, t->cluster_id, sizeof hello.cluster_id);
+    wire_put_hello(&b, &hello);
+    stream_write(o->stream, buf_slice(&b));
+    buf_fini(&b);
+}
+
+static void outbound_drop(struct outbound *o) {
+    list_remove(&o->node);
+    o->abandoned = true;
+    if (o->stream)
+        stream_close(o->stream);
+    else
+        free(o);
+}
+
+static struct outbound *outbound_get(struct transport *t, uint64_t id, const char *address) {
+    LIST_FOREACH_SAFE (it, &t->outbound) {
+        struct outbound *o = LIST_ENTRY(it, struct outbound, node);
+        if (o->id != id)
+            continue;
+        if (strcmp(o->address, address) == 0)
+            return o;
+        outbound_drop(o); /* it has moved */
+    }
+    struct outbound *o = xcalloc(1, sizeof *o);
+    o->owner = t;
+    o->id = id;
+    o->retry_ms = RETRY_MIN_MS;
+    snprintf(o->address, sizeof o->address, "%s", address);
+    list_push_back(&t->outbound, &o->node);
+    return o;
+}
+
+void transport_peer_send(struct transport *t, uint64_t id, const char *address,
+                         struct slice frame) {
+    if (t->closing || id == t->node_id)
+        return;
+    struct outbound *o = outbound_get(t, id, address);
+    if (!o->stream) {
+        if (loop_now_ms(t->loop) < o->retry_at_ms)
+            return;
+        outbound_open(o);
+    }
+    size_t limit = o->connected ? PEER_QUEUE_BYTES_MAX : PEER_CONNECTING_BYTES_MAX;
+    if (stream_pending_bytes(o->stream) + frame.size <= limit)
+        stream_write(o->stream, frame);
+}
+
+/* ---- links ---- */
+
+void transport_link_send(void *handle, struct slice frames) {
+    struct inbound *c = handle;
+    if (c->closed)
+        return;
+    stream_write(c->stream, frames);
+    /* The window bounds requests, not their replies: a gateway that does not read is cut off. */
+    if (stream_pending_bytes(c->stream) > LINK_QUEUE_BYTES_MAX)
+        stream_close(c->stream); /* on_close tells the node, which is iterating its links now */
+}
+
+void transport_link_close(void *handle) {
+    struct inbound *c = handle;
+    c->link = NULL;
+    inbound_close(c);
+}
+
+void transport_adopt(struct transport *t, int fd) {
+    pthread_mutex_lock(&t->lock);
+    buf_append(&t->adopted, &fd, sizeof fd);
+    pthread_mutex_unlock(&t->lock);
+    waker_wake(t->waker);
+}
+
+static void transport_on_wake(void *ctx) {
+    struct transport *t = ctx;
+    pthread_mutex_lock(&t->lock);
+    struct buf taken = t->adopted;
+    t->adopted = (struct buf){0};
+    pthread_mutex_unlock(&t->lock);
+    for (size_t at = 0; at < taken.size; at += sizeof(int)) {
+        int fd;
+        struct stream *s;
+        memcpy(&fd, taken.data + at, sizeof fd);
+        if (t->closing || stream_from_fd(t->loop, fd, &s) < 0)
+            close(fd);
+        else
+            transport_take(t, s);
+    }
+    buf_fini(&taken);
+}
+
+/* ---- life ---- */
+
+int transport_new(const struct transport_options *options, struct transport **ret_transport) {
+    struct transport *t = xcalloc(1, sizeof *t);
+    t->loop = options->loop;
+    t->node_id = options->node_id;
+    memcpy(t->cluster_id, options->cluster_id, sizeof t->cluster_id);
+    list_init(&t->inbound);
+    list_init(&t->outbound);
+    t->rand.state = options->node_id ^ loop_now_ms(t->loop);
+    pthread_mutex_init(&t->lock, NULL);
+    t->waker = waker_new(t->loop, transport_on_wake, t);
+    int rc =
+        listener_new(t->loop, &options->listen, false, 512, transport_on_accept, t, &t->listener);
+    if (rc < 0) {
+        waker_free(t->waker);
+        pthread_mutex_destroy(&t->lock);
+        free(t);
+        return rc;
+    }
+    if (options->advertise)
+        snprintf(t->advertise, sizeof t->advertise, "%s", options->advertise);
+    else
+        snprintf(t->advertise, sizeof t->advertise, "%s:%u", options->listen.host,
+                 listener_port(t->listener));
+    *ret_transport = t;
+    return 0;
+}
+
+void transport_set_node(struct transport *t, struct node *n) {
+    t->node = n;
+}
+
+uint16_t transport_port(const struct transport *t) {
+    return listener_port(t->listener);
+}
+
+void transport_close(struct transport *t) {
+    t->closing = true;
+    listener_free(t->listener);
+    waker_free(t->waker);
+    LIST_FOREACH_SAFE (it, &t->inbound) {
+        inbound_close(LIST_ENTRY(it, struct inbound, node));
+    }
+    LIST_FOREACH_SAFE (it, &t->outbound) {
+        outbound_drop(LIST_ENTRY(it, struct outbound, node));
+    }
+}
+
+void transport_free(struct transport *t) {
+    CHECK(list_empty(&t->inbound));
+    buf_fini(&t->adopted);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}

@@ -1,0 +1,40 @@
+/* The network of a database node: one listening port for other nodes and for gateways, told apart
+ * by a 4-byte preface, and one outgoing connection to each other node.
+ *
+ * Ordered links (ENGINE rule M9): all that we send to a node goes over one connection; a new
+ * connection from a node ends the one it had before, and what that had not yet delivered is
+ * dropped.
+ *
+ * All calls on the replica thread, but transport_adopt().
+ */
+#pragma once
+#include "net/loop.h"
+#include "net/tcp.h"
+#include "replica/node.h"
+
+struct transport;
+
+struct transport_options {
+    struct loop *loop;
+    uint64_t node_id;
+    uint8_t cluster_id[16];
+    struct address listen;
+    const char *advertise; /* our peer address, sent in HELLO; NULL: the listening one */
+};
+
+int transport_new(const struct transport_options *options,
+                  struct transport **ret_transport) WARN_UNUSED;
+void transport_set_node(struct transport *t, struct node *n);
+uint16_t transport_port(const struct transport *t);
+/* Closes the listener and every connection; drain the loop before transport_free(). */
+void transport_close(struct transport *t);
+void transport_free(struct transport *t);
+
+/* Any thread: takes the connected descriptor (one end of a socketpair of a gateway in this
+ * process), which then behaves as an accepted connection. */
+void transport_adopt(struct transport *t, int fd);
+
+/* For struct replica_env_ops. */
+void transport_peer_send(struct transport *t, uint64_t id, const char *address, struct slice frame);
+void transport_link_send(void *handle, struct slice frames);
+void transport_link_close(void *handle);
