@@ -1,5 +1,5 @@
-/* Commands in, replies out, over the fake keyspace: test/e2e/test_redis_differential.py and people
- * talk to the commands through it without a server.
+/* Commands in, replies out, over the model of the keyspace: for trying the commands by hand or by
+ * a script, without a server. COMMAND INFO name is answered too.
  *
  * Input, line by line: the database, the time in milliseconds, then the arguments, all in
  * hexadecimal behind one blank each ("-" for an empty argument). Output: the neutral reply, in
@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/reply.h"
 #include "fake_keyspace.h"
+#include "store/commands.h"
 
 static size_t decode_hex(char *hex) {
     size_t n = 0;
@@ -37,7 +39,13 @@ int main(void) {
         revision += 1 << 20;
         fake_keyspace_begin(ks, now_ms, revision, revision);
         buf_reset(&out);
-        CHECK(command_execute(ks, db, &argv, &out) == 0);
+        const struct command *named = argv.count == 3 ? command_find(args[2]) : NULL;
+        if (named && slice_equal_nocase(args[0], "command")) {
+            reply_array(&out, 1);
+            command_info_append(&out, named);
+        } else {
+            CHECK(command_execute(ks, db, &argv, &out) == 0);
+        }
         for (size_t i = 0; i < out.size; i++)
             printf("%02x", out.data[i]);
         printf("\n");
