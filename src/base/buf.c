@@ -11,7 +11,7 @@ void buf_fini(struct buf *b) {
 }
 
 uint8_t *buf_reserve(struct buf *b, size_t n) {
-    if (n > b->capacity - b->size) {
+    if (n > b->capacity - b->size || !b->data) {
         size_t want = b->capacity ? b->capacity : 64;
         CHECK(n < SIZE_MAX / 4 && b->size < SIZE_MAX / 4);
         while (want - b->size < n)

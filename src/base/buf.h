@@ -20,7 +20,7 @@ void buf_fini(struct buf *b);
 static inline void buf_reset(struct buf *b) {
     b->size = 0;
 }
-/* Makes room for n more bytes and returns where they go; follow with buf_commit(). */
+/* Makes room for n more bytes and returns where they go (never NULL); follow with buf_commit(). */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 static inline void buf_commit(struct buf *b, size_t n) {
     CHECK(n <= b->capacity - b->size);

@@ -3,8 +3,8 @@
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
-#include "base/check.h"
 #include "base/bytes.h"
+#include "base/check.h"
 
 uint64_t hash64(struct slice s, uint64_t seed) {
     return XXH3_64bits_withSeed(s.data, s.size, seed);
@@ -40,10 +40,11 @@ __attribute__((constructor)) static void crc32c_fill_table(void) {
     }
 }
 
-static uint32_t crc32c_portable(uint32_t crc, const uint8_t *at, size_t n) {
-    while (n--)
-        crc = crc32c_table[(crc ^ *at++) & 0xff] ^ (crc >> 8);
-    return crc;
+uint32_t crc32c_portable(uint32_t crc, struct slice s) {
+    crc = ~crc;
+    for (size_t i = 0; i < s.size; i++)
+        crc = crc32c_table[(crc ^ s.data[i]) & 0xff] ^ (crc >> 8);
+    return ~crc;
 }
 
 #if defined(__x86_64__)
@@ -64,5 +65,5 @@ uint32_t crc32c(uint32_t crc, struct slice s) {
     if (__builtin_cpu_supports("sse4.2"))
         return ~crc32c_sse42(~crc, s.data, s.size);
 #endif
-    return ~crc32c_portable(~crc, s.data, s.size);
+    return crc32c_portable(crc, s);
 }

@@ -32,3 +32,5 @@ static inline int hash128_equal(struct hash128 a, struct hash128 b) {
 }
 /* CRC32C of `s`, continuing from `crc` (0 to begin). Uses SSE4.2 where the processor has it. */
 uint32_t crc32c(uint32_t crc, struct slice s);
+/* The same by table, whatever the processor has; for comparison in tests. */
+uint32_t crc32c_portable(uint32_t crc, struct slice s);

@@ -21,7 +21,7 @@ bool num_parse_u64(struct slice s, uint64_t *ret_value) {
 bool num_parse_i64(struct slice s, int64_t *ret_value) {
     bool negative = s.size > 0 && s.data[0] == '-';
     uint64_t v;
-    if (!num_parse_u64(slice_of(s.data + negative, s.size - negative), &v))
+    if (!num_parse_u64(negative ? slice_of(s.data + 1, s.size - 1) : s, &v))
         return false;
     if (negative ? v == 0 || v > (uint64_t)INT64_MAX + 1 : v > INT64_MAX)
         return false;

@@ -12,7 +12,7 @@ struct reader {
 };
 
 static inline struct reader reader_of(struct slice s) {
-    return (struct reader){.at = s.data, .end = s.data + s.size};
+    return (struct reader){.at = s.data, .end = s.size ? s.data + s.size : s.data};
 }
 
 static inline size_t reader_left(const struct reader *r) {

@@ -223,7 +223,8 @@ static enum resp_result take_bulk_header(struct resp_parser *p, struct slice in)
     uint8_t first = in.data[p->at];
     if (first != '$') {
         char what[32];
-        snprintf(what, sizeof what, "expected '$', got '%c'", first < ' ' ? ' ' : first);
+        bool breaks_line = first == '\r' || first == '\n' || first == 0;
+        snprintf(what, sizeof what, "expected '$', got '%c'", breaks_line ? ' ' : first);
         return fail(p, what);
     }
     struct slice line;
