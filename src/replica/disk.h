@@ -79,7 +79,7 @@ struct disk_ops {
     int (*truncate_sync)(struct disk *d, struct disk_file *f, uint64_t bytes);
     int (*unlink_sync)(struct disk *d, const char *name);
     /* The whole content of a small file, replaced atomically and durably (beside, fsync, rename,
-     * fsync folder). */
+     * fsync folder). Earlier changes of the folder become durable with it. */
     int (*replace_sync)(struct disk *d, const char *name, struct slice content);
     /* Reads a whole small file (at most 1 MiB); -ENOENT when missing. */
     int (*load)(struct disk *d, const char *name, struct buf *ret_content);
