@@ -124,7 +124,9 @@ static int print_status(const json_t *status) {
 
     enum digest_verdict verdict = compare_digests(members);
     if (alive > 1 && verdict == DIGESTS_EQUAL)
-        printf("\nAll %zu copies are equal.\n", alive);
+        printf(alive == count ? "\nAll %zu copies are equal.\n"
+                              : "\nThe %zu copies that are up are equal.\n",
+               alive);
     else if (verdict == DIGESTS_AT_DIFFERENT_INDEXES)
         printf("\nThe copies are at different indexes; they can be compared when writes pause.\n");
     else if (verdict == DIGESTS_DIFFER)
