@@ -1,0 +1,232 @@
+/* Applying entries: the writing half of the state machine. */
+#include <errno.h>
+
+#include "base/num.h"
+#include "base/reply.h"
+#include "store/store_impl.h"
+
+/* One entry while it is applied. */
+struct applying {
+    struct store *s;
+    uint64_t index;
+    uint64_t seed;
+    uint64_t position; /* of the command within the entry */
+    store_reply_fn reply_fn;
+    void *ctx;
+};
+
+static int fail(struct store *s, int rc) {
+    if (rc < 0 && s->failed == 0)
+        s->failed = rc;
+    return rc;
+}
+
+int store_begin(struct store *s) {
+    CHECK(!s->txn.handle);
+    if (s->failed)
+        return s->failed;
+    s->changed = false;
+    return fail(s, env_write_begin(&s->env, &s->txn));
+}
+
+/* SESSION.SWEEP now_ms. What is newer than the log's time is taken for the log's time: a session
+ * that is not yet silent by the log must stay. */
+static int sweep_sessions(struct store *s) {
+    uint64_t now_ms, removed;
+    if (s->argv.count != 2 || !num_parse_u64(s->argv.args[1], &now_ms)) {
+        reply_error(&s->reply, "ERR SESSION.SWEEP takes a time in milliseconds");
+        return 0;
+    }
+    if (now_ms > s->state.time_ms)
+        now_ms = s->state.time_ms;
+    int rc = session_table_sweep(&s->sessions, &s->txn, now_ms, &removed);
+    if (rc == 0)
+        reply_int(&s->reply, (int64_t)removed);
+    return rc;
+}
+
+static bool is_command(const struct store *s, const char *name) {
+    return slice_equal_nocase(s->argv.args[0], name);
+}
+
+/* Runs the command unpacked in s->argv; its reply is in s->reply. */
+static int execute(struct applying *a, uint16_t db) {
+    struct store *s = a->s;
+    struct rand mix = {.state = a->seed + a->position};
+    buf_reset(&s->reply);
+    s->ks.now_ms = s->state.time_ms;
+    s->ks.revision = a->index << 20 | a->position;
+    s->ks.rand.state = rand_u64(&mix);
+    if (db >= STORE_DB_COUNT) {
+        reply_error(&s->reply, "ERR DB index is out of range");
+        return 0;
+    }
+    if (is_command(s, "SESSION.SWEEP"))
+        return sweep_sessions(s);
+    if (is_command(s, "SESSION.OPEN")) {
+        reply_error(&s->reply, "ERR SESSION.OPEN must be the first command of a new session");
+        return 0;
+    }
+    int rc = command_execute(&s->ks, db, &s->argv, &s->reply);
+    CHECK(rc <= 0);
+    return rc;
+}
+
+static void answer(const struct applying *a, const struct session_id *session, uint64_t sequence,
+                   enum store_status status, struct slice reply) {
+    if (a->reply_fn)
+        a->reply_fn(a->ctx, session, sequence, status, reply);
+}
+
+/* A command of a session that is not there: opening it, or too late. */
+static int apply_without(struct applying *a, const struct entry_group *group,
+                         const struct entry_command *c, struct session **ret_session) {
+    struct store *s = a->s;
+    if (!argv_unpack(&s->argv, c->packed_argv))
+        return -EBADMSG;
+    /* A gateway that has acked anything is not at its beginning: its session was dropped. */
+    if (c->sequence != 1 || group->acked_below > 1 || !is_command(s, "SESSION.OPEN")) {
+        answer(a, &group->session, c->sequence, STORE_SESSION_GONE, slice_of(NULL, 0));
+        return 0;
+    }
+    buf_reset(&s->reply);
+    struct session *session = session_create(&s->sessions, &group->session, s->state.time_ms);
+    if (session) {
+        reply_simple(&s->reply, "OK");
+        session_keep(&s->sessions, session, c->sequence, buf_slice(&s->reply));
+        *ret_session = session;
+    } else {
+        reply_error(&s->reply, "BUSY too many client sessions");
+    }
+    answer(a, &group->session, c->sequence, STORE_DONE, buf_slice(&s->reply));
+    return 0;
+}
+
+static int apply_within(struct applying *a, const struct entry_group *group,
+                        const struct entry_command *c, struct session *session) {
+    static const char acked[] = "-ERR executed before, and its reply was acknowledged\r\n";
+    static const char too_far[] = "-ERR not executed: beyond the window of the session\r\n";
+    struct store *s = a->s;
+    struct slice reply;
+    switch (session_lookup(session, c->sequence, &reply)) {
+    case SESSION_KNOWN:
+        break;
+    case SESSION_ACKED:
+        reply = slice_str(acked);
+        break;
+    case SESSION_TOO_FAR:
+        reply = slice_str(too_far);
+        break;
+    case SESSION_NEW:
+        if (!argv_unpack(&s->argv, c->packed_argv))
+            return -EBADMSG;
+        int rc = execute(a, c->db);
+        if (rc)
+            return rc;
+        reply = buf_slice(&s->reply);
+        session_keep(&s->sessions, session, c->sequence, reply);
+        break;
+    }
+    answer(a, &group->session, c->sequence, STORE_DONE, reply);
+    return 0;
+}
+
+static int apply_sessionless(struct applying *a, const struct entry_group *group,
+                             const struct entry_command *c) {
+    if (!argv_unpack(&a->s->argv, c->packed_argv))
+        return -EBADMSG;
+    int rc = execute(a, c->db);
+    if (rc)
+        return rc;
+    answer(a, &group->session, c->sequence, STORE_DONE, buf_slice(&a->s->reply));
+    return 0;
+}
+
+static int apply_group(struct applying *a, struct entry_group *group) {
+    struct store *s = a->s;
+    bool sessionless = session_id_is_zero(&group->session);
+    struct session *session = sessionless ? NULL : session_find(&s->sessions, &group->session);
+    if (session)
+        session_touch(&s->sessions, session, group->acked_below, s->state.time_ms);
+    for (uint32_t i = 0; i < group->command_count; i++, a->position++) {
+        struct entry_command c;
+        if (!entry_next_command(&group->commands, &c) || a->position >= ENTRY_COMMANDS_MAX)
+            return -EBADMSG;
+        int rc = sessionless ? apply_sessionless(a, group, &c)
+                 : session   ? apply_within(a, group, &c, session)
+                             : apply_without(a, group, &c, &session);
+        if (rc)
+            return rc;
+    }
+    return group->commands.size == 0 ? 0 : -EBADMSG;
+}
+
+static int apply_entry(struct applying *a, struct slice entry) {
+    struct store *s = a->s;
+    struct entry_header header;
+    if (!entry_next_header(&entry, &header))
+        return -EBADMSG;
+    a->seed = header.seed;
+    if (header.time_ms > s->state.time_ms)
+        s->state.time_ms = header.time_ms;
+    /* Chosen once, while nothing depends on it: unknown to clients, the same on every node. */
+    if (s->state.hash_seed == 0 && s->state.next_object_id == 1 && s->state.session_count == 0)
+        s->state.hash_seed = header.seed ? header.seed : 1;
+    for (uint32_t g = 0; g < header.group_count; g++) {
+        struct entry_group group;
+        if (!entry_next_group(&entry, &group))
+            return -EBADMSG;
+        int rc = apply_group(a, &group);
+        if (rc)
+            return rc;
+    }
+    return entry.size == 0 ? 0 : -EBADMSG;
+}
+
+static void advance(struct store *s, uint64_t index, uint64_t term) {
+    CHECK(s->txn.handle);
+    CHECK(index == s->state.applied_index + 1);
+    CHECK(term >= s->state.applied_term);
+    s->state.applied_index = index;
+    s->state.applied_term = term;
+    s->changed = true;
+}
+
+int store_apply(struct store *s, uint64_t index, uint64_t term, struct slice entry,
+                store_reply_fn reply_fn, void *ctx) {
+    if (s->failed)
+        return s->failed;
+    advance(s, index, term);
+    struct applying a = {.s = s, .index = index, .reply_fn = reply_fn, .ctx = ctx};
+    return fail(s, apply_entry(&a, entry));
+}
+
+int store_apply_other(struct store *s, uint64_t index, uint64_t term, struct slice membership) {
+    if (s->failed)
+        return s->failed;
+    advance(s, index, term);
+    if (membership.size == 0)
+        return 0;
+    buf_reset(&s->membership);
+    buf_append_slice(&s->membership, membership);
+    s->membership_index = index;
+    return fail(s, state_save_membership(&s->txn, index, membership));
+}
+
+int store_commit(struct store *s) {
+    enum { REPLY_KEEP_BYTES = 1024 * 1024 };
+    CHECK(s->txn.handle);
+    int rc = s->failed;
+    if (rc == 0 && s->changed)
+        rc = session_table_save(&s->sessions, &s->txn);
+    if (rc == 0 && s->changed)
+        rc = state_save(&s->txn, &s->state);
+    if (rc || !s->changed)
+        env_write_abort(&s->txn);
+    else
+        rc = env_write_commit(&s->txn);
+    keyspace_reset(&s->ks);
+    if (s->reply.capacity > REPLY_KEEP_BYTES)
+        buf_fini(&s->reply);
+    return fail(s, rc);
+}

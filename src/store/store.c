@@ -1,0 +1,234 @@
+/* Opening, closing, and what the writer's thread can ask without a transaction. */
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/files.h"
+#include "store/store_impl.h"
+
+static int lock_folder(const char *dir, int *ret_fd) {
+    if (mkdir(dir, 0700) == 0) {
+        int rc = files_sync_parent(dir);
+        if (rc)
+            return rc;
+    } else if (errno != EEXIST) {
+        return -errno;
+    }
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        int rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+        close(fd);
+        return rc;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* Decides whether what lies in the folder can be trusted, and marks it as open. */
+static int claim(const struct store *s) {
+    struct mark mark;
+    int rc = mark_read(s->dir, s->boot_id, &mark);
+    if (rc)
+        return rc;
+    if (files_exists(s->dir, STORE_DATA_NAME)) {
+        if (!mark.present || (!mark.same_boot && !mark.clean))
+            return STORE_UNTRUSTED;
+        if (mark.same_boot && !mark.clean)
+            return 0;
+    }
+    return mark_write(s->dir, s->boot_id, false);
+}
+
+static int load_new(struct store *s) {
+    s->state = state_new();
+    int rc = env_write_begin(&s->env, &s->txn);
+    if (rc)
+        return rc;
+    if ((rc = state_save(&s->txn, &s->state))) {
+        env_write_abort(&s->txn);
+        return rc;
+    }
+    return env_write_commit(&s->txn);
+}
+
+/* Fills what the writer keeps in memory. */
+static int load(struct store *s) {
+    int rc = env_read_open(&s->env, &s->peek);
+    if (rc)
+        return rc;
+    rc = state_load(&s->peek, &s->state);
+    if (rc == TABLE_END) {
+        env_read_park(&s->peek);
+        return load_new(s);
+    }
+    if (rc)
+        return rc;
+    struct slice membership;
+    rc = state_load_membership(&s->peek, &s->membership_index, &membership);
+    if (rc == 0)
+        buf_append_slice(&s->membership, membership);
+    if (rc >= 0)
+        rc = session_table_load(&s->sessions, &s->peek);
+    env_read_park(&s->peek);
+    return rc;
+}
+
+static void free_store(struct store *s) {
+    CHECK(__atomic_load_n(&s->view_count, __ATOMIC_SEQ_CST) == 0);
+    env_write_abort(&s->txn);
+    env_read_close(&s->peek);
+    env_close(&s->env);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    session_table_fini(&s->sessions);
+    keyspace_fini(&s->ks);
+    argv_fini(&s->argv);
+    buf_fini(&s->reply);
+    buf_fini(&s->membership);
+    free(s->dir);
+    free(s->boot_id);
+    free(s);
+}
+
+int store_open(const struct store_options *options, struct store **ret_store) {
+    struct store *s = xcalloc(1, sizeof *s);
+    s->dir = xstrdup(options->dir);
+    s->boot_id = xstrdup(options->boot_id);
+    s->max_data_bytes = options->max_data_bytes;
+    s->hashes = keyspace_hashes_default;
+    s->lock_fd = -1;
+    session_table_init(&s->sessions, &s->state);
+    keyspace_init(&s->ks, &s->txn, &s->state, &s->hashes, true);
+    int rc = lock_folder(s->dir, &s->lock_fd);
+    if (rc == 0)
+        rc = claim(s);
+    if (rc == 0)
+        rc = env_open(&s->env, s->dir, options->map_bytes);
+    if (rc == 0)
+        rc = load(s);
+    if (rc) {
+        free_store(s);
+        return rc;
+    }
+    *ret_store = s;
+    return STORE_OPENED;
+}
+
+int store_close(struct store *s) {
+    CHECK(!s->txn.handle);
+    int rc = s->failed ? s->failed : env_sync(&s->env);
+    if (rc == 0)
+        rc = mark_write(s->dir, s->boot_id, true);
+    free_store(s);
+    return rc;
+}
+
+void store_abandon(struct store *s) {
+    free_store(s);
+}
+
+int store_wipe(const char *dir) {
+    static const char *const names[] = {STORE_DATA_NAME, STORE_LOCK_NAME, STORE_DATA_NAME ".tmp",
+                                        "store.mark.tmp", "store.mark"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        int rc = files_remove(dir, names[i]);
+        if (rc)
+            return rc;
+    }
+    int rc = files_sync_folder(dir);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+uint64_t store_applied_index(const struct store *s) {
+    return s->state.applied_index;
+}
+
+uint64_t store_applied_term(const struct store *s) {
+    return s->state.applied_term;
+}
+
+uint64_t store_time_ms(const struct store *s) {
+    return s->state.time_ms;
+}
+
+struct hash128 store_digest(const struct store *s) {
+    return state_digest(&s->state);
+}
+
+uint64_t store_data_bytes(const struct store *s) {
+    return s->state.data_bytes;
+}
+
+uint64_t store_key_count(const struct store *s) {
+    return state_key_count(&s->state);
+}
+
+uint64_t store_session_count(const struct store *s) {
+    return s->state.session_count;
+}
+
+bool store_over_quota(const struct store *s) {
+    return s->max_data_bytes > 0 && s->state.data_bytes >= s->max_data_bytes;
+}
+
+struct slice store_membership(const struct store *s, uint64_t *ret_index) {
+    *ret_index = s->membership_index;
+    return buf_slice(&s->membership);
+}
+
+/* When the next key expires, or UINT64_MAX; < 0. */
+static int first_expiry(struct env_txn *t, uint64_t *ret_ms) {
+    struct slice key;
+    uint64_t id;
+    uint16_t db;
+    *ret_ms = UINT64_MAX;
+    int rc = table_first(t, TABLE_EXPIRY, &key, NULL);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    return expiry_key_decode(key, ret_ms, &db, &id) ? 0 : -EBADMSG;
+}
+
+bool store_housekeeping(struct store *s, uint64_t now_ms, struct buf *ret_argv) {
+    enum { SWEEP_LIMIT = 1000 };
+    uint64_t expiry_ms;
+    int rc;
+    if (s->failed)
+        return false;
+    if (s->txn.handle) {
+        rc = first_expiry(&s->txn, &expiry_ms);
+    } else {
+        rc = env_read_renew(&s->peek);
+        if (rc == 0) {
+            rc = first_expiry(&s->peek, &expiry_ms);
+            env_read_park(&s->peek);
+        }
+    }
+    if (rc) {
+        s->failed = rc; /* the next store_begin() hands it up */
+        return false;
+    }
+    struct buf number = {0}, limit = {0};
+    bool expired = expiry_ms <= now_ms;
+    bool found = expired || session_table_any_silent(&s->sessions, now_ms);
+    if (found) {
+        buf_printf(&number, "%llu", (unsigned long long)now_ms);
+        buf_append_u8(&number, 0);
+        buf_printf(&limit, "%d", SWEEP_LIMIT);
+        buf_append_u8(&limit, 0);
+        if (expired)
+            argv_append_strs(ret_argv, "EXPIRE.SWEEP", (const char *)number.data,
+                             (const char *)limit.data, NULL);
+        else
+            argv_append_strs(ret_argv, "SESSION.SWEEP", (const char *)number.data, NULL);
+    }
+    buf_fini(&number);
+    buf_fini(&limit);
+    return found;
+}
