@@ -1,5 +1,7 @@
 """The key-value part of HTTP, on one node."""
 
+import json
+import random
 import subprocess
 import threading
 import time
@@ -205,12 +207,39 @@ def test_status(solo):
     assert status["commit"] >= status["applied"] > 0
 
 
-@pytest.mark.parametrize("body, status", [
-    ('{"if":[{"key":"txn-a","value":"1"}],"then":[["SET","txn-b","2"]],"else":[["SET","txn-b","no"]]}', 200),
-    ('{"if":[{"key":"txn-a","value":"9"}],"then":[["SET","txn-b","3"]],"else":[["SET","txn-c","else"]]}', 412),
-])
-def test_transaction(solo, body, status):
+@pytest.mark.parametrize("guard, status, stored", [
+    ({"key": "txn-a", "value": "1"}, 200, [b"2", b"0"]),
+    ({"key": "txn-a", "value": "9"}, 412, [b"0", b"else"]),
+    ({"key": "txn-a", "exists": True}, 200, [b"2", b"0"]),
+    ({"key": "txn-nothing", "exists": True}, 412, [b"0", b"else"]),
+    ({"key": "txn-nothing", "rev": 0}, 200, [b"2", b"0"]),
+], ids=str)
+def test_transaction(solo, guard, status, stored):
     client = solo.redis()
     client.mset({"txn-a": "1", "txn-b": "0", "txn-c": "0"})
-    assert solo.http("POST", "/v1/txn", body, {"Content-Type": "application/json"}).status == status
-    assert client.mget("txn-b", "txn-c") == ([b"2", b"0"] if status == 200 else [b"0", b"else"])
+    body = {"if": [guard], "then": [{"put": "txn-b", "value": "1"}, {"incr": "txn-b"}, {"get": "txn-a"}],
+            "else": [{"redis": ["SET", "txn-c", "else"]}]}
+    answer = solo.http("POST", "/v1/txn", json.dumps(body), {"Content-Type": "application/json"})
+    assert answer.status == status, answer
+    assert client.mget("txn-b", "txn-c") == stored
+
+
+def test_transfers_keep_the_sum(solo):
+    """Each transfer is one transaction over two keys; many at once must not create or destroy anything."""
+    accounts = [f"account-{i}" for i in range(4)]
+    client = solo.redis()
+    client.mset({a: 100 for a in accounts})
+
+    def transfer(seed):
+        rand = random.Random(seed)
+        for _ in range(25):
+            source, target = rand.sample(accounts, 2)
+            body = {"then": [{"incr": source, "by": -1}, {"incr": target, "by": 1}]}
+            assert solo.http("POST", "/v1/txn", json.dumps(body)).status == 200
+
+    threads = [threading.Thread(target=transfer, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sum(map(int, client.mget(accounts))) == 400

@@ -77,9 +77,11 @@ def test_wrong_conditions(solo):
     assert solo.get("wrong-condition").status == 404
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"if":1}', '{"then":[["NOSUCH"]]}', '{"then":[["GET"]]}',
-                                  '{"if":[{"key":1}],"then":[]}', "[" * 5000, '{"then":[["SET","a"]]}'],
-                         ids=lambda b: b[:20])
+@pytest.mark.parametrize("body", [
+    "", "{", "[]", '{"if":1}', '{"then":[{"redis":["NOSUCH"]}]}', '{"then":[{"redis":["GET"]}]}', '{"then":[{"put":"a"}]}',
+    '{"if":[{"key":1,"rev":0}],"then":[]}', "[" * 5000, '{"then":[{"redis":["KV.PUT","a","b","","","",""]}]}',
+    '{"then":[{"get":"a","nosuch":1}]}', '{"then":[{"incr":"a","by":1.5}]}',
+], ids=lambda b: b[:40])
 def test_wrong_transactions(solo, body):
     answer = solo.http("POST", "/v1/txn", body, {"Content-Type": "application/json"})
     assert answer.status in (400, 422), answer

@@ -17,7 +17,7 @@ def run(*words):
     ["serve", "--nosuch"],
     ["serve", "--http", "nowhere"],
     ["serve", "--http", "127.0.0.1:99999"],
-    ["serve", "--threads", "0"],
+    ["serve", "--threads", "-1"],
     ["serve", "--max-data", "much"],
     ["web"],
     ["web", "--db", "127.0.0.1"],
