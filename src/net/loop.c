@@ -12,9 +12,16 @@ struct loop_signal {
     void *ctx;
 };
 
+/* A hook may add hooks and take them back, so the array may move and nothing moves in it. */
+static void run_all(struct loop_hooks *hooks) {
+    for (size_t i = 0; i < hooks->count; i++)
+        if (hooks->items[i].fn)
+            hooks->items[i].fn(hooks->items[i].ctx);
+}
+
 static void run_hooks(struct loop *l) {
-    for (size_t i = 0; i < l->hook_count; i++)
-        l->hooks[i].fn(l->hooks[i].ctx);
+    run_all(&l->hooks);
+    run_all(&l->last_hooks);
 }
 
 /* libuv runs prepare handles right before it polls: behind the timers of this turn and behind the
@@ -62,7 +69,8 @@ void loop_free(struct loop *l) {
     while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
         ;
     CHECK(uv_loop_close(&l->uv) == 0);
-    free(l->hooks);
+    free(l->hooks.items);
+    free(l->last_hooks.items);
     free(l);
 }
 
@@ -92,9 +100,28 @@ uint64_t loop_now_ms(struct loop *l) {
     return uv_hrtime() / 1000000;
 }
 
+static void hook_add(struct loop_hooks *hooks, void (*fn)(void *ctx), void *ctx) {
+    hooks->items = xrealloc(hooks->items, (hooks->count + 1) * sizeof *hooks->items);
+    hooks->items[hooks->count++] = (struct loop_hook){.fn = fn, .ctx = ctx};
+}
+
+static void hook_remove(struct loop_hooks *hooks, void (*fn)(void *ctx), const void *ctx) {
+    for (size_t i = 0; i < hooks->count; i++)
+        if (hooks->items[i].fn == fn && hooks->items[i].ctx == ctx)
+            hooks->items[i].fn = NULL;
+}
+
 void loop_on_turn_end(struct loop *l, void (*fn)(void *ctx), void *ctx) {
-    l->hooks = xrealloc(l->hooks, (l->hook_count + 1) * sizeof *l->hooks);
-    l->hooks[l->hook_count++] = (struct loop_hook){.fn = fn, .ctx = ctx};
+    hook_add(&l->hooks, fn, ctx);
+}
+
+void loop_on_turn_last(struct loop *l, void (*fn)(void *ctx), void *ctx) {
+    hook_add(&l->last_hooks, fn, ctx);
+}
+
+void loop_off_turn_end(struct loop *l, void (*fn)(void *ctx), void *ctx) {
+    hook_remove(&l->hooks, fn, ctx);
+    hook_remove(&l->last_hooks, fn, ctx);
 }
 
 /* ---- timers ---- */

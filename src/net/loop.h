@@ -19,9 +19,13 @@ void loop_stop(struct loop *l); /* from the loop's own thread */
 void loop_drain(struct loop *l);
 uint64_t loop_now_ms(struct loop *l); /* monotonic, read anew at each call */
 
-/* Called once a turn after all input was handled and before the loop sleeps: the place to send what
- * was gathered. Several hooks may be added; they run in that order. */
+/* Called once a turn after all input, timers and wakers were handled and before the loop sleeps:
+ * the place to send what was gathered. Several hooks may be added; they run in that order. */
 void loop_on_turn_end(struct loop *l, void (*fn)(void *ctx), void *ctx);
+/* The same, behind all hooks of loop_on_turn_end(): for what sends on behalf of those. */
+void loop_on_turn_last(struct loop *l, void (*fn)(void *ctx), void *ctx);
+/* Takes back what was added with the same arguments by either; also from inside a hook. */
+void loop_off_turn_end(struct loop *l, void (*fn)(void *ctx), void *ctx);
 
 struct timer;
 struct timer *timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx);

@@ -8,15 +8,19 @@
 enum { LOOP_READ_BUFFER_BYTES = 64 * 1024 };
 
 struct loop_hook {
-    void (*fn)(void *ctx);
+    void (*fn)(void *ctx); /* NULL: taken back */
     void *ctx;
+};
+struct loop_hooks {
+    struct loop_hook *items;
+    size_t count;
 };
 
 struct loop {
     uv_loop_t uv;
     uv_prepare_t turn_end;
-    struct loop_hook *hooks;
-    size_t hook_count;
+    struct loop_hooks hooks;
+    struct loop_hooks last_hooks;
     bool stop;
     struct list signals; /* struct loop_signal, closed by loop_free() */
 

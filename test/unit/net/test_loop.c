@@ -202,6 +202,37 @@ static void test_hook_may_write(void **state) {
     runner_free(r);
 }
 
+struct noter {
+    struct loop *loop;
+    char name;
+};
+static void noter_hook(void *ctx) {
+    note(((struct noter *)ctx)->name);
+}
+static void noter_hook_once(void *ctx) {
+    struct noter *n = ctx;
+    note(n->name);
+    loop_off_turn_end(n->loop, noter_hook_once, n);
+}
+
+static void test_last_hooks_and_removal(void **state) {
+    struct runner *r = runner_new();
+    struct noter last = {r->loop, 'z'}, once = {r->loop, 'o'}, first = {r->loop, 'a'};
+    bool turn = true;
+    loop_on_turn_last(r->loop, noter_hook, &last);
+    loop_on_turn_end(r->loop, noter_hook_once, &once);
+    loop_on_turn_end(r->loop, noter_hook, &first);
+    seen[0] = '\0';
+    /* One turn, and the end of the run. */
+    run_until(r, &turn);
+    assert_string_equal(seen, "oazaz");
+    loop_off_turn_end(r->loop, noter_hook, &last);
+    seen[0] = '\0';
+    run_until(r, &turn);
+    assert_string_equal(seen, "aa");
+    runner_free(r);
+}
+
 static void on_signal(void *ctx, int signum) {
     assert_int_equal(signum, SIGUSR1);
     *(bool *)ctx = true;
@@ -224,6 +255,7 @@ int main(void) {
         cmocka_unit_test(test_waker_from_another_thread),
         cmocka_unit_test(test_hooks_run_last_in_order),
         cmocka_unit_test(test_hook_may_write),
+        cmocka_unit_test(test_last_hooks_and_removal),
         cmocka_unit_test(test_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
