@@ -1,0 +1,162 @@
+/* A client's connection: what both protocols share.
+ *
+ * Requests stand in a line in the order they were asked and are answered in that order, however
+ * their answers come in. What is answered is gathered in `out` and written once a turn.
+ *
+ *                    parse            upstream's answer         all before it answered
+ *   bytes in `in` ---------> request ------------------> reply ------------------------> `out`
+ *
+ * Order rule: at any time the requests that were sent up and not answered are all reads or all
+ * writes. A request of the other kind waits, and everything behind it with it: parsing stops and
+ * the bytes stay where they are. So a read after a write sees the write, and a read before a write
+ * does not. A barrier (conn_hold()) stops parsing until the line is empty.
+ *
+ * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits.
+ * While it is stopped at most CONN_AHEAD_BYTES more are taken in, then the stream is paused: the
+ * kernel pushes back on the client.
+ *
+ * Memory: an idle connection owns no buffers. `in` exists only while a request is incomplete or
+ * waits.
+ *
+ * Life:
+ *     OPEN ---> CLOSING ------------> CLOSED   (freed at the turn's end)
+ *       \        line is answered,     ^
+ *        \       then stream_shutdown  |
+ *         `----------------------------'       peer or network ended it, time limit, conn_abort()
+ *
+ * A CLOSING connection reads no further requests; what still arrives is thrown away, and when
+ * `linger` is set we wait up to a sweep or two for the client to end it, so that the kernel does
+ * not destroy our answer with a reset (RFC 9112 section 9.6).
+ *
+ * Nothing here frees a struct conn inside a callback: that happens in gateway_turn_end().
+ */
+#pragma once
+#include "gateway/gateway.h"
+
+enum {
+    CONN_AHEAD_BYTES = 64 * 1024,
+};
+
+enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_CLOSED };
+enum conn_order { CONN_ORDER_NONE, CONN_ORDER_READ, CONN_ORDER_WRITE };
+
+struct conn_ops {
+    const char *protocol;
+    /* Takes whole requests off `in` (borrowed until return) and returns how many bytes it used.
+     * Stops when conn_may_parse() says no, when a request must wait (conn_wait()), or when the
+     * rest is incomplete. */
+    size_t (*parse)(struct conn *c, struct slice in);
+    /* Called at the turn's end while OPEN, before anything is written; may be NULL. */
+    void (*turn_end)(struct conn *c);
+    /* Called by the sweep while OPEN: the protocol's own time limits. */
+    void (*check_time)(struct conn *c, uint64_t now_ms);
+    /* The thread's memory is used up and this connection holds much of it: answer and close. */
+    void (*overload)(struct conn *c);
+    /* Bytes of unfinished requests that are held outside `in`. */
+    size_t (*held_bytes)(const struct conn *c);
+    /* Frees the protocol's struct, conn included. */
+    void (*free)(struct conn *c);
+};
+
+struct conn_request;
+struct conn_request_ops {
+    /* The upstream has answered: write it to conn_request_out() in the client's protocol and end
+     * with conn_request_done(). */
+    void (*answer)(struct conn_request *r, enum upstream_outcome outcome, uint64_t index,
+                   struct slice reply);
+    /* The client is gone before the answer: let go of upstream requests other than `up`. NULL:
+     * none. */
+    void (*cancel)(struct conn_request *r);
+    void (*free)(struct conn_request *r);
+};
+
+/* Embedded first in the protocol's request. */
+struct conn_request {
+    struct upstream_request up;
+    const struct conn_request_ops *ops;
+    struct conn *conn;
+    struct list node; /* in conn->line */
+    struct buf reply; /* the answer, while requests before it are unanswered */
+    uint64_t bytes;   /* of the packed argv, for the limit */
+    bool submitted;
+    bool answered;
+};
+
+struct conn {
+    const struct conn_ops *ops;
+    struct gateway *gw;
+    struct stream *stream; /* NULL when CLOSED */
+    enum conn_state state;
+    struct list node;       /* gw->conns, or gw->dead */
+    struct list dirty_node; /* gw->dirty */
+    struct buf in;
+    struct buf out;
+    struct list line; /* of struct conn_request, in the order asked */
+    uint32_t line_count;
+    uint32_t in_flight; /* sent up, not answered */
+    uint64_t in_flight_bytes;
+    enum conn_order order; /* of those in flight */
+    uint64_t write_index;  /* newest index at which a write of this connection was applied */
+    bool waiting;          /* the next request must wait until nothing is in flight */
+    bool holding;          /* a barrier: until the line is empty */
+    bool paused;
+    bool linger;
+    bool eof;           /* the client sends no more; what it sent is still answered */
+    bool shut;          /* stream_shutdown() was called */
+    bool doomed;        /* to be ended at once, at the turn's end */
+    bool parsing;       /* inside ops->parse */
+    uint64_t active_ms; /* when bytes came or went last */
+    uint64_t moved_ms;  /* when unwritten answers were last seen to shrink or begin */
+    size_t moved_bytes; /* how many were unwritten then */
+    uint64_t closing_ms;
+    uint64_t in_charged;  /* of the gateway's input_bytes */
+    uint64_t out_charged; /* of the gateway's output_bytes */
+};
+
+/* Takes the stream. The conn is embedded in the protocol's struct, zeroed. */
+void conn_init(struct conn *c, struct gateway *gw, const struct conn_ops *ops, struct stream *s);
+
+/* Writes `answer` as far as it goes at once, and closes: for clients there is no room for. */
+void conn_refuse(struct stream *s, struct slice answer);
+
+/* ---- for parsers ---- */
+
+bool conn_may_parse(const struct conn *c);
+/* Whether a request of this order may be sent up now. If not: conn_wait(), and return from parse
+ * with the request's bytes unused. */
+bool conn_may_submit(const struct conn *c, enum conn_order order);
+void conn_wait(struct conn *c);
+/* Barrier: parse nothing more until every request in the line is answered. */
+void conn_hold(struct conn *c);
+
+/* ---- requests ---- */
+
+/* Puts a request at the end of the line. The line owns it: freed when its answer is in `out`. */
+void conn_enqueue(struct conn *c, struct conn_request *r, const struct conn_request_ops *ops);
+/* Sends an enqueued request up. Takes packed_argv. Its answer comes to ops->answer. */
+void conn_submit(struct conn_request *r, enum upstream_kind kind, uint16_t db,
+                 struct buf *packed_argv);
+/* Where a request's answer goes, and that it is complete (frees r). */
+struct buf *conn_request_out(struct conn_request *r);
+void conn_request_done(struct conn_request *r);
+/* Where bytes go that are known at once and stand behind everything in the line. Valid until the
+ * next call of any function here. */
+struct buf *conn_answer(struct conn *c);
+/* A request of several upstream requests counts itself in flight by these. */
+void conn_flight_begin(struct conn *c, enum conn_order order, uint64_t bytes);
+void conn_flight_end(struct conn *c, uint64_t bytes);
+
+/* ---- ending ---- */
+
+/* No more requests; closes when all are answered and written. */
+void conn_finish(struct conn *c, bool linger);
+/* Ends at once (at the turn's end), without further answers. */
+void conn_abort(struct conn *c);
+
+/* Something is to be done at the turn's end. */
+void conn_mark_dirty(struct conn *c);
+/* By gateway_turn_end() and gateway_sweep(). */
+void conn_turn_end(struct conn *c);
+void conn_sweep(struct conn *c, uint64_t now_ms);
+/* Forgets unanswered requests and frees. */
+void conn_free(struct conn *c);

@@ -1,0 +1,228 @@
+#include "gateway/gateway.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "gateway/conn.h"
+#include "gateway/http_conn.h"
+#include "gateway/redis_conn.h"
+
+/* ---- shared ------------------------------------------------------------------------------------
+ */
+
+struct gateway_shared {
+    pthread_mutex_t mutex;
+    struct list gateways; /* of struct gateway.shared_node */
+    struct list clients;  /* of struct client_entry.node */
+    uint64_t next_client_id;
+    char *settings[GATEWAY_SETTINGS_MAX];
+    size_t setting_sizes[GATEWAY_SETTINGS_MAX];
+    char run_id[41];
+};
+
+struct gateway_shared *gateway_shared_new(void) {
+    struct gateway_shared *s = xcalloc(1, sizeof *s);
+    CHECK(pthread_mutex_init(&s->mutex, NULL) == 0);
+    list_init(&s->gateways);
+    list_init(&s->clients);
+    s->next_client_id = 1;
+    uint8_t random[20] = {0};
+    /* Only a name: it need not be secret, so a short read is no reason to stop. */
+    ssize_t got = getrandom(random, sizeof random, 0);
+    (void)got;
+    for (size_t i = 0; i < sizeof random; i++) {
+        static const char hex[] = "0123456789abcdef";
+        s->run_id[2 * i] = hex[random[i] >> 4];
+        s->run_id[2 * i + 1] = hex[random[i] & 15];
+    }
+    return s;
+}
+
+void gateway_shared_free(struct gateway_shared *s) {
+    CHECK(list_empty(&s->gateways));
+    for (size_t i = 0; i < GATEWAY_SETTINGS_MAX; i++)
+        free(s->settings[i]);
+    pthread_mutex_destroy(&s->mutex);
+    free(s);
+}
+
+void client_register(struct gateway_shared *s, struct client_entry *e) {
+    pthread_mutex_lock(&s->mutex);
+    e->id = s->next_client_id++;
+    list_push_back(&s->clients, &e->node);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void client_unregister(struct gateway_shared *s, struct client_entry *e) {
+    pthread_mutex_lock(&s->mutex);
+    list_remove(&e->node);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void client_set_text(struct gateway_shared *s, char *text, struct slice value) {
+    size_t size = value.size < CLIENT_TEXT_BYTES_MAX ? value.size : CLIENT_TEXT_BYTES_MAX - 1;
+    pthread_mutex_lock(&s->mutex);
+    if (size > 0)
+        memcpy(text, value.data, size);
+    text[size] = 0;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void client_each(struct gateway_shared *s, void (*fn)(void *ctx, const struct client_entry *e),
+                 void *ctx) {
+    pthread_mutex_lock(&s->mutex);
+    LIST_FOREACH (it, &s->clients) {
+        fn(ctx, LIST_ENTRY(it, struct client_entry, node));
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void gateway_sum_metrics(struct gateway *gw, struct gateway_metrics *ret_sum) {
+    struct gateway_metrics sum = {0};
+    pthread_mutex_lock(&gw->shared->mutex);
+    LIST_FOREACH (it, &gw->shared->gateways) {
+        metrics_sum(&sum, &LIST_ENTRY(it, struct gateway, shared_node)->metrics);
+    }
+    pthread_mutex_unlock(&gw->shared->mutex);
+    *ret_sum = sum;
+}
+
+const char *gateway_run_id(const struct gateway_shared *s) {
+    return s->run_id;
+}
+
+bool gateway_config_get(struct gateway_shared *s, size_t setting, struct buf *out) {
+    CHECK(setting < GATEWAY_SETTINGS_MAX);
+    pthread_mutex_lock(&s->mutex);
+    bool set = s->settings[setting] != NULL;
+    if (set)
+        buf_append(out, s->settings[setting], s->setting_sizes[setting]);
+    pthread_mutex_unlock(&s->mutex);
+    return set;
+}
+
+void gateway_config_set(struct gateway_shared *s, size_t setting, struct slice value) {
+    CHECK(setting < GATEWAY_SETTINGS_MAX);
+    char *copy = xmalloc(value.size + 1);
+    if (value.size > 0)
+        memcpy(copy, value.data, value.size);
+    copy[value.size] = 0;
+    pthread_mutex_lock(&s->mutex);
+    char *old = s->settings[setting];
+    s->settings[setting] = copy;
+    s->setting_sizes[setting] = value.size;
+    pthread_mutex_unlock(&s->mutex);
+    free(old);
+}
+
+/* ---- one gateway -------------------------------------------------------------------------------
+ */
+
+static void options_fill(struct gateway_options *o) {
+#define DEFAULT(field, value)                                                                      \
+    if (o->field == 0)                                                                             \
+    o->field = (value)
+    DEFAULT(connections_max, 20000);
+    DEFAULT(pipeline_requests_max, 1024);
+    DEFAULT(pipeline_bytes_max, 8u << 20);
+    DEFAULT(output_bytes_max, 1u << 20);
+    DEFAULT(input_bytes_total_max, 1u << 30);
+    DEFAULT(output_bytes_total_max, 1u << 30);
+    DEFAULT(value_bytes_max, 64u << 20);
+    DEFAULT(txn_bytes_max, 16u << 20);
+    DEFAULT(http_idle_timeout_ms, 75000);
+    DEFAULT(http_head_timeout_ms, 10000);
+    DEFAULT(http_body_timeout_ms, 30000);
+    DEFAULT(write_stall_timeout_ms, 60000);
+    DEFAULT(redis_port, 6379);
+#undef DEFAULT
+}
+
+struct gateway *gateway_new(const struct gateway_options *options, const struct gateway_env *env,
+                            struct gateway_shared *shared, struct upstream *upstream) {
+    struct gateway *gw = xcalloc(1, sizeof *gw);
+    gw->options = *options;
+    options_fill(&gw->options);
+    gw->env = *env;
+    gw->shared = shared;
+    gw->upstream = upstream;
+    list_init(&gw->conns);
+    list_init(&gw->dirty);
+    list_init(&gw->dead);
+    gw->started_ms = gateway_now_ms(gw);
+    pthread_mutex_lock(&shared->mutex);
+    list_push_back(&shared->gateways, &gw->shared_node);
+    pthread_mutex_unlock(&shared->mutex);
+    return gw;
+}
+
+static void free_list(struct list *conns) {
+    struct list *first;
+    while ((first = list_first(conns)) != NULL)
+        conn_free(LIST_ENTRY(first, struct conn, node));
+}
+
+void gateway_free(struct gateway *gw) {
+    free_list(&gw->conns);
+    free_list(&gw->dead);
+    CHECK(gw->conn_count == 0);
+    pthread_mutex_lock(&gw->shared->mutex);
+    list_remove(&gw->shared_node);
+    pthread_mutex_unlock(&gw->shared->mutex);
+    buf_fini(&gw->scratch);
+    free(gw);
+}
+
+static bool admit(struct gateway *gw) {
+    bool room = gw->conn_count < gw->options.connections_max && !gw->draining;
+    if (room)
+        METRIC_ADD(&gw->metrics, connections_accepted_total, 1);
+    else
+        METRIC_ADD(&gw->metrics, connections_refused_total, 1);
+    return room;
+}
+
+void gateway_add_http(struct gateway *gw, struct stream *s) {
+    if (admit(gw))
+        http_conn_new(gw, s);
+    else
+        conn_refuse(s, slice_str("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+                                 "Content-Length: 0\r\nRetry-After: 1\r\n\r\n"));
+}
+
+void gateway_add_redis(struct gateway *gw, struct stream *s) {
+    if (admit(gw))
+        redis_conn_new(gw, s);
+    else
+        conn_refuse(s, slice_str("-ERR max number of clients reached\r\n"));
+}
+
+void gateway_turn_end(struct gateway *gw) {
+    struct list now;
+    list_init(&now);
+    list_splice(&now, &gw->dirty);
+    struct list *first;
+    while ((first = list_first(&now)) != NULL) {
+        list_remove(first);
+        conn_turn_end(LIST_ENTRY(first, struct conn, dirty_node));
+    }
+    free_list(&gw->dead);
+    upstream_flush(gw->upstream);
+}
+
+/* Looks at every connection: some tens of nanoseconds each, so that a second's sweep over 20,000
+ * costs about a millisecond, and no timer has to be moved at every request. */
+void gateway_sweep(struct gateway *gw) {
+    uint64_t now_ms = gateway_now_ms(gw);
+    LIST_FOREACH_SAFE (it, &gw->conns) {
+        conn_sweep(LIST_ENTRY(it, struct conn, node), now_ms);
+    }
+}
+
+void gateway_drain(struct gateway *gw) {
+    gw->draining = true;
+    LIST_FOREACH (it, &gw->conns) {
+        conn_mark_dirty(LIST_ENTRY(it, struct conn, node));
+    }
+}

@@ -1,0 +1,146 @@
+/* One gateway: the clients of one thread, both protocols, in front of one upstream.
+ *
+ * A gateway is sans-I/O like the upstream below it: streams come in through gateway_add_http() and
+ * gateway_add_redis(), clocks through struct gateway_env, and whoever runs it calls
+ * gateway_turn_end() once a loop turn and gateway_sweep() about once a second. gateway_net.h does
+ * that on a real loop; unit tests and the simulator do it by hand.
+ *
+ *   bytes -> conn (one per client) -> parser -> request -> upstream_submit()
+ *   upstream's answer -> the request's place in the connection's line -> turn end: one stream_write
+ *
+ * Threads: everything but struct gateway_shared belongs to the gateway's thread. The shared part is
+ * what CLIENT LIST, INFO, CONFIG and /_/metrics need to know about the other gateways of the
+ * process; a mutex guards it. It must outlive all gateways made with it.
+ *
+ * Limits: everything a client can make grow has one (struct gateway_options). Memory of unfinished
+ * requests and unread answers is counted over the whole thread; past the limit the connections that
+ * hold most of it are answered BUSY or closed, so that many patient clients cannot add up to the
+ * machine's memory.
+ */
+#pragma once
+#include <pthread.h>
+
+#include "base/list.h"
+#include "gateway/metrics.h"
+#include "gateway/upstream.h"
+#include "net/stream.h"
+
+struct conn;
+
+struct gateway_env {
+    uint64_t (*now_ms)(void *env);  /* monotonic */
+    uint64_t (*wall_ms)(void *env); /* since 1970, for Date, TIME and INFO */
+    void *env;
+};
+
+/* 0 means the default, which stands behind each. */
+struct gateway_options {
+    uint32_t connections_max;        /* 20,000 */
+    uint32_t pipeline_requests_max;  /* unanswered requests of one connection: 1,024 */
+    uint64_t pipeline_bytes_max;     /* and their bytes; one may be larger: 8 MiB */
+    uint64_t output_bytes_max;       /* unwritten answers after which we stop reading: 1 MiB */
+    uint64_t input_bytes_total_max;  /* unfinished requests, all connections: 1 GiB */
+    uint64_t output_bytes_total_max; /* unwritten answers, all connections: 1 GiB */
+    uint32_t value_bytes_max;        /* one value, one argument, one body: 64 MiB */
+    uint32_t txn_bytes_max;          /* a body of POST /v1/txn, a queue of MULTI: 16 MiB */
+    uint32_t http_idle_timeout_ms;   /* between requests: 75,000 */
+    uint32_t http_head_timeout_ms;  /* from a request's first byte to the end of its head: 10,000 */
+    uint32_t http_body_timeout_ms;  /* for a body, plus one second a KiB received: 30,000 */
+    uint32_t redis_idle_timeout_ms; /* 0: never, as Redis */
+    uint32_t write_stall_timeout_ms; /* a client that takes nothing of its answers: 60,000 */
+    uint32_t upstream_timeout_ms;    /* time limit of a request; 0: the upstream's */
+    uint16_t redis_port;             /* as INFO and CLIENT LIST report it */
+};
+
+struct gateway_shared;
+struct gateway_shared *gateway_shared_new(void);
+void gateway_shared_free(struct gateway_shared *s);
+
+struct gateway {
+    struct gateway_options options; /* defaults filled in */
+    struct gateway_env env;
+    struct gateway_shared *shared;
+    struct upstream *upstream;
+    struct gateway_metrics metrics;
+    struct list conns; /* of struct conn */
+    struct list dirty; /* conns with something to do at the turn's end */
+    struct list dead;  /* closed, freed at the turn's end */
+    uint32_t conn_count;
+    bool draining;
+    struct buf scratch; /* for one neutral reply being made; never held across calls */
+    struct list shared_node;
+    uint64_t started_ms; /* monotonic */
+};
+
+/* Borrows shared and upstream until gateway_free(); copies the rest. */
+struct gateway *gateway_new(const struct gateway_options *options, const struct gateway_env *env,
+                            struct gateway_shared *shared, struct upstream *upstream);
+/* Closes what connections are left (their unanswered requests are forgotten) and frees. No stream
+ * may call back afterwards: free the gateway before its loop is drained. */
+void gateway_free(struct gateway *gw);
+
+/* Takes the stream: sets its handler, or closes it when the limit is reached. */
+void gateway_add_http(struct gateway *gw, struct stream *s);
+void gateway_add_redis(struct gateway *gw, struct stream *s);
+
+/* Parses what waited, writes what was gathered, and flushes the upstream. */
+void gateway_turn_end(struct gateway *gw);
+/* Time limits. */
+void gateway_sweep(struct gateway *gw);
+/* Orderly stop: idle connections are closed at the turn's end, the others after their answers. */
+void gateway_drain(struct gateway *gw);
+static inline bool gateway_is_drained(const struct gateway *gw) {
+    return gw->conn_count == 0;
+}
+
+static inline uint64_t gateway_now_ms(const struct gateway *gw) {
+    return gw->env.now_ms(gw->env.env);
+}
+static inline uint64_t gateway_wall_ms(const struct gateway *gw) {
+    return gw->env.wall_ms(gw->env.env);
+}
+
+/* ---- shared between the gateways of a process --------------------------------------------------
+ */
+
+enum { CLIENT_TEXT_BYTES_MAX = 128 };
+
+/* One Redis client as CLIENT LIST shows it. The owning thread writes the numbers with relaxed
+ * stores; the texts change under the registry's mutex only. */
+struct client_entry {
+    struct list node;
+    uint64_t id;
+    uint64_t connected_ms; /* wall time */
+    uint64_t last_ms;      /* wall time of the last command */
+    const char *last_command;
+    uint32_t db;
+    uint32_t resp;
+    int32_t queued; /* commands behind MULTI; -1 outside */
+    uint32_t watched;
+    bool no_evict;
+    char peer[64];
+    char name[CLIENT_TEXT_BYTES_MAX];
+    char lib_name[CLIENT_TEXT_BYTES_MAX];
+    char lib_version[CLIENT_TEXT_BYTES_MAX];
+};
+#define CLIENT_SET(entry, field, value) __atomic_store_n(&(entry)->field, (value), __ATOMIC_RELAXED)
+
+/* Gives it an id and adds it. */
+void client_register(struct gateway_shared *s, struct client_entry *e);
+void client_unregister(struct gateway_shared *s, struct client_entry *e);
+/* Sets one of the entry's texts (cut at CLIENT_TEXT_BYTES_MAX - 1). */
+void client_set_text(struct gateway_shared *s, char *text, struct slice value);
+/* Calls fn for each client, oldest first, under the mutex: fn must not block. */
+void client_each(struct gateway_shared *s, void (*fn)(void *ctx, const struct client_entry *e),
+                 void *ctx);
+
+/* The counters of all gateways of the process, added up. */
+void gateway_sum_metrics(struct gateway *gw, struct gateway_metrics *ret_sum);
+/* 40 hexadecimal digits that tell this start of the process from others. */
+const char *gateway_run_id(const struct gateway_shared *s);
+
+/* What CONFIG SET has changed: a value by the setting's number, NULL while it is the default. The
+ * text is copied out under the mutex. */
+bool gateway_config_get(struct gateway_shared *s, size_t setting, struct buf *out);
+void gateway_config_set(struct gateway_shared *s, size_t setting, struct slice value);
+enum { GATEWAY_SETTINGS_MAX = 64 };

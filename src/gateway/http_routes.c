@@ -1,0 +1,50 @@
+#include "gateway/http_routes.h"
+
+static const struct http_route routes[] = {
+#define X(method, pattern, needs, body, handler, help)                                             \
+    {HTTP_##method, pattern, needs, body, handler, help},
+    HTTP_ROUTES(X)
+#undef X
+};
+
+static bool match(const char *pattern, struct slice path, struct slice *ret_rest) {
+    struct slice p = slice_str(pattern);
+    bool takes_rest = p.size > 5 && memcmp(p.data + p.size - 5, "{key}", 5) == 0;
+    if (!takes_rest) {
+        *ret_rest = slice_of(NULL, 0);
+        return slice_equal(p, path);
+    }
+    p.size -= 5;
+    if (path.size <= p.size || !slice_starts_with(path, p))
+        return false;
+    *ret_rest = slice_of(path.data + p.size, path.size - p.size);
+    return true;
+}
+
+enum http_match http_route_find(enum http_method method, struct slice path,
+                                const struct http_route **ret_route, struct slice *ret_rest,
+                                char allow[64]) {
+    static const char *const names[] = {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"};
+    unsigned methods = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        struct slice rest;
+        if (!match(routes[i].pattern, path, &rest))
+            continue;
+        methods |= 1u << routes[i].method;
+        if (routes[i].method == HTTP_GET)
+            methods |= 1u << HTTP_HEAD;
+        if (routes[i].method == method || (method == HTTP_HEAD && routes[i].method == HTTP_GET)) {
+            *ret_route = &routes[i];
+            *ret_rest = rest;
+            return HTTP_FOUND;
+        }
+    }
+    allow[0] = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (methods & (1u << i)) {
+            strcat(allow, names[i]); /* all of them together have 35 bytes */
+            strcat(allow, ", ");
+        }
+    strcat(allow, "OPTIONS");
+    return methods ? HTTP_NO_METHOD : HTTP_NO_PATH;
+}

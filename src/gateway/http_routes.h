@@ -1,0 +1,45 @@
+/* The route table: every path of ours, once. Dispatch, 405 with Allow, OPTIONS, and
+ * docs/http-api.md are made from it. HEAD is allowed wherever GET is. */
+#pragma once
+#include "gateway/http_conn.h"
+
+/* Whether the handler will send something up, and of which kind (the order rule of conn.h). */
+enum http_needs { NEEDS_NOTHING, NEEDS_READ, NEEDS_WRITE };
+enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN }; /* none: at most 64 KiB, ignored */
+
+/* method, pattern ("{key}" at the end takes the rest of the path, which must not be empty), needs,
+ * body, handler, one line of help */
+#define HTTP_ROUTES(X)                                                                             \
+    X(GET, "/", NEEDS_NOTHING, BODY_NONE, http_web_get, "The welcome page.")                       \
+    X(GET, "/v1/kv/{key}", NEEDS_READ, BODY_NONE, http_kv_get, "The value of a key.")              \
+    X(PUT, "/v1/kv/{key}", NEEDS_WRITE, BODY_VALUE, http_kv_put, "Stores a value.")                \
+    X(DELETE, "/v1/kv/{key}", NEEDS_WRITE, BODY_NONE, http_kv_delete, "Deletes a key.")            \
+    X(GET, "/v1/kv", NEEDS_READ, BODY_NONE, http_kv_list, "A page of keys, as JSON.")              \
+    X(POST, "/v1/incr/{key}", NEEDS_WRITE, BODY_NONE, http_kv_incr, "Adds to a number.")           \
+    X(POST, "/v1/txn", NEEDS_WRITE, BODY_TXN, http_txn_post, "Several operations as one.")         \
+    X(GET, "/_/status", NEEDS_READ, BODY_NONE, http_status_get, "The cluster, as JSON.")           \
+    X(GET, "/_/health", NEEDS_NOTHING, BODY_NONE, http_health_get, "200 while the process works.") \
+    X(GET, "/_/ready", NEEDS_NOTHING, BODY_NONE, http_ready_get, "200 while it can serve writes.") \
+    X(GET, "/_/metrics", NEEDS_NOTHING, BODY_NONE, http_metrics_get, "Prometheus text.")           \
+    X(GET, "/_/web/{key}", NEEDS_NOTHING, BODY_NONE, http_web_get, "Files of the welcome page.")
+
+struct http_route {
+    enum http_method method;
+    const char *pattern;
+    enum http_needs needs;
+    enum http_body_rule body;
+    http_handler_fn handler;
+    const char *help;
+};
+
+#define X(method, pattern, needs, body, handler, help)                                             \
+    void handler(struct http_request *r, const struct http_input *in);
+HTTP_ROUTES(X)
+#undef X
+
+enum http_match { HTTP_FOUND, HTTP_NO_PATH, HTTP_NO_METHOD };
+/* On NO_METHOD `allow` (at least 64 bytes) holds the methods that the path has. *ret_rest borrows
+ * from path. */
+enum http_match http_route_find(enum http_method method, struct slice path,
+                                const struct http_route **ret_route, struct slice *ret_rest,
+                                char allow[64]);

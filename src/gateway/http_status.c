@@ -1,0 +1,133 @@
+/* What is said about the process and the cluster: /_/status /_/health /_/ready /_/metrics. */
+#include "gateway/http_json.h"
+#include "gateway/http_routes.h"
+#include "gateway/pack.h"
+
+enum { STATUS_TIMEOUT_MS = 2000 };
+
+static void put_gateway(struct gateway *gw, struct json_out *j) {
+    struct gateway_metrics m;
+    struct upstream_status up;
+    gateway_sum_metrics(gw, &m);
+    upstream_get_status(gw->upstream, &up);
+    json_key(j, "gateway");
+    json_object(j);
+    json_key(j, "version");
+    json_str(j, COTIDAL_VERSION);
+    json_key(j, "uptime_s");
+    json_u64(j, (gateway_now_ms(gw) - gw->started_ms) / 1000);
+    json_key(j, "ready");
+    json_bool(j, up.ready);
+    json_key(j, "links_up");
+    json_u64(j, up.links_up);
+    json_key(j, "connections_http");
+    json_u64(j, m.connections_http);
+    json_key(j, "connections_redis");
+    json_u64(j, m.connections_redis);
+    json_key(j, "requests_in_flight");
+    json_u64(j, m.requests_in_flight);
+    json_key(j, "reads_total");
+    json_u64(j, m.reads_total);
+    json_key(j, "writes_total");
+    json_u64(j, m.writes_total);
+    json_end(j, '}');
+}
+
+/* The node's map, with what this process knows of itself beside it. */
+static bool status_to_json(struct gateway *gw, struct slice reply, struct buf *json) {
+    struct reply_item header, key;
+    struct json_out j;
+    if (!reply_next(&reply, &header) || header.type != '%')
+        return false;
+    json_begin(&j, json);
+    json_object(&j);
+    for (int64_t i = 0; i < header.integer; i++) {
+        if (!reply_next(&reply, &key) || (key.type != '$' && key.type != '+'))
+            return false;
+        json_key_slice(&j, key.bytes);
+        if (!http_reply_to_json(&j, &reply))
+            return false;
+    }
+    put_gateway(gw, &j);
+    json_end(&j, '}');
+    buf_append_char(json, '\n');
+    return true;
+}
+
+static void status_answer(struct http_request *r, enum upstream_outcome outcome, uint64_t index,
+                          struct slice reply) {
+    struct buf json = {0};
+    (void)index;
+    if (http_answer_failure(r, outcome, reply))
+        return;
+    if (status_to_json(r->base.conn->gw, reply, &json)) {
+        struct buf *out = http_begin(r, 200);
+        http1_put_header(out, "Cache-Control", slice_str("no-store"));
+        http_end(r, out, "application/json", buf_slice(&json));
+    } else {
+        http_malformed_reply(r);
+    }
+    buf_fini(&json);
+}
+
+void http_status_get(struct http_request *r, const struct http_input *in) {
+    if (!http_check_query(r, in, ""))
+        return;
+    struct pack p = pack_begin("NODE.STATUS");
+    struct buf packed = pack_end(&p);
+    r->base.up.timeout_ms = STATUS_TIMEOUT_MS;
+    http_submit(r, UPSTREAM_ADMIN, &packed, status_answer);
+}
+
+void http_health_get(struct http_request *r, const struct http_input *in) {
+    (void)in;
+    struct buf *out = http_begin(r, 200);
+    http1_put_header(out, "Cache-Control", slice_str("no-store"));
+    http_end(r, out, "text/plain; charset=utf-8", slice_str("ok\n"));
+}
+
+void http_ready_get(struct http_request *r, const struct http_input *in) {
+    struct gateway *gw = r->base.conn->gw;
+    struct upstream_status up;
+    (void)in;
+    upstream_get_status(gw->upstream, &up);
+    bool ready = up.ready && !gw->draining;
+    struct buf *out = http_begin(r, ready ? 200 : 503);
+    http1_put_header(out, "Cache-Control", slice_str("no-store"));
+    if (!ready)
+        http1_put_header(out, "Retry-After", slice_str("1"));
+    http_end(r, out, "text/plain; charset=utf-8",
+             slice_str(ready          ? "ready\n"
+                       : gw->draining ? "not ready: stopping\n"
+                                      : "not ready: no leader is known\n"));
+}
+
+void http_metrics_get(struct http_request *r, const struct http_input *in) {
+    struct gateway *gw = r->base.conn->gw;
+    struct gateway_metrics m;
+    struct upstream_status up;
+    struct buf text = {0};
+    (void)in;
+    gateway_sum_metrics(gw, &m);
+    upstream_get_status(gw->upstream, &up);
+    metrics_append(&text, &m);
+    metrics_append_one(&text, "upstream_ready", "gauge",
+                       "Whether the answering thread knows a leader and reaches it.", up.ready);
+    metrics_append_one(&text, "upstream_links_up", "gauge",
+                       "Links of the answering thread that stand.", up.links_up);
+    metrics_append_one(&text, "upstream_term", "gauge", "The newest term heard of.", up.term);
+    metrics_append_one(&text, "upstream_leader", "gauge", "The leader's id, 0 when unknown.",
+                       up.leader_id);
+    metrics_append_one(&text, "upstream_pending_requests", "gauge",
+                       "Requests of the answering thread that wait for an answer.",
+                       up.pending_requests);
+    metrics_append_one(&text, "upstream_retried_total", "counter",
+                       "Requests of the answering thread sent more than once.", up.retried_total);
+    metrics_append_one(&text, "upstream_protocol_errors_total", "counter",
+                       "Links of the answering thread closed for breaking the format.",
+                       up.protocol_errors_total);
+    struct buf *out = http_begin(r, 200);
+    http1_put_header(out, "Cache-Control", slice_str("no-store"));
+    http_end(r, out, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    buf_fini(&text);
+}

@@ -1,0 +1,158 @@
+/* The results of POST /v1/txn as JSON. */
+#include <inttypes.h>
+
+#include "gateway/http_json.h"
+#include "gateway/http_txn.h"
+
+/* ---- answering ---------------------------------------------------------------------------------
+ */
+
+static void put_status(struct json_out *j, int64_t status) {
+    json_key(j, "status");
+    json_i64(j, status);
+}
+
+static bool put_row_result(struct json_out *j, enum txn_op kind, struct slice *reply) {
+    struct reply_item row[4] = {0};
+    uint64_t status, revision, expiry_ms = 0;
+    struct slice at = *reply;
+    struct reply_item header;
+    size_t want = kind == OP_GET ? 4 : kind == OP_INCR ? 3 : 2;
+    if (!reply_next(&at, &header))
+        return false;
+    if (kind == OP_PUT && header.type == '*' && header.integer >= 3)
+        want = 3;
+    if (!http_take_row(reply, row, want))
+        return false;
+    if (kind == OP_GET) {
+        if (!http_item_u64(&row[0], &revision) || !http_item_u64(&row[1], &expiry_ms) ||
+            row[2].type != '$' || row[3].type != '$')
+            return false;
+        put_status(j, 200);
+        http_json_bytes(j, "value", "base64", row[3].bytes);
+        if (row[2].bytes.size > 0) {
+            json_key(j, "content_type");
+            json_string(j, row[2].bytes);
+        }
+    } else {
+        const struct reply_item *rev = &row[kind == OP_INCR ? 2 : 1];
+        if (!http_item_u64(&row[0], &status) || !http_item_u64(rev, &revision) ||
+            (kind == OP_PUT && want == 3 && !http_item_u64(&row[2], &expiry_ms)))
+            return false;
+        put_status(j, (int64_t)status);
+        if (kind == OP_INCR) {
+            json_key(j, "value");
+            json_i64(j, row[1].integer);
+        }
+    }
+    http_json_revision(j, revision);
+    if (expiry_ms) {
+        json_key(j, "expires_ms");
+        json_u64(j, expiry_ms);
+    }
+    return true;
+}
+
+static bool put_result(struct json_out *j, enum txn_op kind, struct slice *reply) {
+    bool ok = true;
+    json_object(j);
+    if (reply_is_error(*reply)) {
+        const char *code;
+        struct slice whole = *reply;
+        struct reply_item item;
+        ok = reply_next(reply, &item);
+        put_status(j, http_error_status(whole, &code));
+        json_key(j, "code");
+        json_str(j, code);
+        json_key(j, "error");
+        json_string(j, ok ? item.bytes : slice_of(NULL, 0));
+    } else if (kind == OP_REDIS) {
+        put_status(j, 200);
+        json_key(j, "reply");
+        ok = http_reply_to_json(j, reply);
+    } else if (reply_is_null(*reply)) {
+        put_status(j, 404);
+        ok = reply_skip(reply);
+    } else {
+        ok = put_row_result(j, kind, reply);
+    }
+    if (ok)
+        json_end(j, '}');
+    return ok;
+}
+
+static bool put_results(struct json_out *j, const uint8_t *kinds, size_t count,
+                        struct slice *reply) {
+    struct reply_item header;
+    json_key(j, "results");
+    json_array(j);
+    if (!reply_next(reply, &header) || header.type != '*' || (size_t)header.integer != count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!put_result(j, (enum txn_op)kinds[i], reply))
+            return false;
+    json_end(j, ']');
+    return true;
+}
+
+static void answer_done(struct http_request *r, const struct txn_plan *plan, struct slice reply) {
+    struct buf json = {0};
+    struct json_out j;
+    json_begin(&j, &json);
+    json_object(&j);
+    json_key(&j, "ok");
+    json_bool(&j, true);
+    if (put_results(&j, plan->kinds, plan->then_count, &reply)) {
+        json_end(&j, '}');
+        buf_append_char(&json, '\n');
+        struct buf *out = http_begin(r, 200);
+        http1_put_header(out, "Cache-Control", slice_str("no-store"));
+        http_end(r, out, "application/json", buf_slice(&json));
+    } else {
+        http_malformed_reply(r);
+    }
+    buf_fini(&json);
+}
+
+/* The else branch has run: what it did stands in "results". */
+static void answer_guard_failed(struct http_request *r, const struct txn_plan *plan,
+                                struct slice reply) {
+    struct buf json = {0};
+    struct json_out j;
+    struct reply_item failed;
+    if (!reply_next(&reply, &failed) || failed.type != ':') {
+        http_malformed_reply(r);
+        return;
+    }
+    json_begin(&j, &json);
+    json_object(&j);
+    json_key(&j, "failed");
+    json_i64(&j, failed.integer);
+    if (put_results(&j, plan->kinds + plan->then_count, plan->else_count, &reply)) {
+        json.data[0] = ','; /* these are further members of the problem's object */
+        http_problem(r,
+                     &(struct http_problem){.status = 412,
+                                            .code = "guard_failed",
+                                            .applied = plan->else_count ? APPLIED_YES : APPLIED_NO,
+                                            .extra = buf_slice(&json)},
+                     "if[%" PRId64 "] does not hold%s", failed.integer,
+                     plan->else_count ? "; the \"else\" branch was executed" : "");
+    } else {
+        http_malformed_reply(r);
+    }
+    buf_fini(&json);
+}
+
+void http_txn_answer(struct http_request *r, enum upstream_outcome outcome, uint64_t index,
+                     struct slice reply) {
+    struct reply_item header, status;
+    (void)index;
+    if (http_answer_failure(r, outcome, reply))
+        return;
+    if (!reply_next(&reply, &header) || header.type != '*' || !reply_next(&reply, &status))
+        http_malformed_reply(r);
+    else if (status.integer == 412)
+        answer_guard_failed(r, r->data, reply);
+    else
+        answer_done(r, r->data, reply);
+}

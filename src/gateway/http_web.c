@@ -1,0 +1,32 @@
+/* The welcome page: files of web/, embedded by the build (web/embed.py). */
+#include "gateway/http_routes.h"
+#include "gateway/web_files.h"
+
+/* Nothing from elsewhere, no inline code, not in a frame. */
+#define PAGE_POLICY                                                                                \
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' " \
+    "data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+static const struct web_file *find_file(struct slice name) {
+    for (size_t i = 0; i < web_file_count; i++)
+        if (slice_equal_str(name, web_files[i].name))
+            return &web_files[i];
+    return NULL;
+}
+
+void http_web_get(struct http_request *r, const struct http_input *in) {
+    const struct web_file *file = find_file(in->rest.size ? in->rest : slice_str("welcome.html"));
+    if (!file) {
+        http_problem(r, &(struct http_problem){.status = 404, .code = "not_found"},
+                     "there is nothing at this path");
+        return;
+    }
+    const struct slice *known = http_find_header(in->head, "If-None-Match");
+    bool same = known && slice_equal_str(*known, file->etag);
+    struct buf *out = http_begin(r, same ? 304 : 200);
+    http1_put_header(out, "ETag", slice_str(file->etag));
+    http1_put_header(out, "Cache-Control", slice_str("no-cache"));
+    http1_put_header(out, "Content-Security-Policy", slice_str(PAGE_POLICY));
+    http1_put_header(out, "Referrer-Policy", slice_str("no-referrer"));
+    http_end(r, out, same ? NULL : file->content_type, slice_of(file->data, file->size));
+}

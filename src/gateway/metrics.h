@@ -1,0 +1,56 @@
+/* What a gateway thread counts. Each counter is defined once, here: the struct's fields, and name,
+ * type and help text in /_/metrics, are expanded from METRICS.
+ *
+ * One thread writes, others read: relaxed atomic loads and stores of whole words, no locks. A
+ * reader may see one counter newer than another; each is monotonic by itself (gauges aside).
+ */
+#pragma once
+#include <stdint.h>
+
+#include "base/buf.h"
+
+/* name, Prometheus type, help */
+#define METRICS(X)                                                                                 \
+    X(connections_http, gauge, "HTTP connections now open.")                                       \
+    X(connections_redis, gauge, "Redis protocol connections now open.")                            \
+    X(connections_accepted_total, counter, "Connections taken.")                                   \
+    X(connections_refused_total, counter, "Connections refused because the limit was reached.")    \
+    X(connections_timed_out_total, counter, "Connections closed by a time limit.")                 \
+    X(connections_overrun_total, counter,                                                          \
+      "Connections closed because they held too much memory or did not read.")                     \
+    X(http_requests_total, counter, "HTTP requests understood.")                                   \
+    X(http_malformed_total, counter, "HTTP requests answered 400, 414, 431, 501 or 505 unread.")   \
+    X(http_answers_4xx_total, counter, "HTTP answers with a status of 400 to 499.")                \
+    X(http_answers_5xx_total, counter, "HTTP answers with a status of 500 to 599.")                \
+    X(redis_commands_total, counter, "Redis commands understood.")                                 \
+    X(redis_errors_total, counter, "Error replies to Redis clients.")                              \
+    X(redis_malformed_total, counter, "Redis protocol errors.")                                    \
+    X(reads_total, counter, "Reads sent to the database.")                                         \
+    X(writes_total, counter, "Writes sent to the database.")                                       \
+    X(requests_not_applied_total, counter, "Requests given up, certainly not applied.")            \
+    X(requests_unknown_total, counter, "Requests given up, perhaps applied.")                      \
+    X(requests_in_flight, gauge, "Requests sent to the database and not yet answered.")            \
+    X(order_waits_total, counter,                                                                  \
+      "Times a connection waited before it went from reads to writes or back.")                    \
+    X(received_bytes_total, counter, "Bytes received from clients.")                               \
+    X(sent_bytes_total, counter, "Bytes written to clients.")                                      \
+    X(input_bytes, gauge, "Memory held for requests that are not complete.")                       \
+    X(output_bytes, gauge, "Memory held for answers that are not written.")
+
+struct gateway_metrics {
+#define METRIC_FIELD(name, type, help) uint64_t name;
+    METRICS(METRIC_FIELD)
+#undef METRIC_FIELD
+};
+
+/* By the owning thread only. `n` may be negative for gauges. */
+#define METRIC_ADD(m, name, n)                                                                     \
+    __atomic_store_n(&(m)->name, (m)->name + (uint64_t)(n), __ATOMIC_RELAXED)
+
+/* Adds the counters of another thread to a sum of the caller's own. */
+void metrics_sum(struct gateway_metrics *sum, const struct gateway_metrics *other);
+/* Prometheus text format 0.0.4. */
+void metrics_append(struct buf *out, const struct gateway_metrics *m);
+/* One further sample in the same format. */
+void metrics_append_one(struct buf *out, const char *name, const char *type, const char *help,
+                        uint64_t value);

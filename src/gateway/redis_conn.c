@@ -1,0 +1,311 @@
+#include "gateway/redis_conn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/reply.h"
+#include "store/store.h"
+
+enum { TRIM_AFTER_MS = 2000 };
+
+/* ---- answers -----------------------------------------------------------------------------------
+ */
+
+void redis_request_reply(struct redis_request *r, struct slice neutral) {
+    struct buf *out = conn_request_out(&r->base);
+    if (reply_is_error(neutral))
+        METRIC_ADD(&r->base.conn->gw->metrics, redis_errors_total, 1);
+    if (!r->silent && !resp_append_reply(out, neutral, r->version))
+        buf_append_str(out, "-ERR the database node sent a malformed reply\r\n");
+    conn_request_done(&r->base);
+}
+
+void redis_answer(struct redis_conn *rc, struct slice neutral) {
+    if (reply_is_error(neutral))
+        METRIC_ADD(&rc->conn.gw->metrics, redis_errors_total, 1);
+    if (rc->silent)
+        return;
+    CHECK(resp_append_reply(conn_answer(&rc->conn), neutral, rc->version));
+}
+
+void redis_answer_error(struct redis_conn *rc, const char *fmt, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct buf *out = &rc->conn.gw->scratch;
+    buf_reset(out);
+    reply_error(out, "%s", text);
+    redis_answer(rc, buf_slice(out));
+}
+
+void redis_answer_simple(struct redis_conn *rc, const char *text) {
+    struct buf *out = &rc->conn.gw->scratch;
+    buf_reset(out);
+    reply_simple(out, text);
+    redis_answer(rc, buf_slice(out));
+}
+
+void redis_error_subcommand(struct buf *out, const char *command, struct slice sub) {
+    reply_error(out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+                (int)(sub.size < 128 ? sub.size : 128), (const char *)sub.data, command);
+}
+
+void redis_error_arity(struct buf *out, const char *command, const char *sub) {
+    reply_error(out, "ERR wrong number of arguments for '%s%s%s' command", command, sub ? "|" : "",
+                sub ? sub : "");
+}
+
+/* ---- requests ----------------------------------------------------------------------------------
+ */
+
+struct redis_request *redis_request_new(struct redis_conn *rc, size_t size,
+                                        const struct conn_request_ops *ops) {
+    CHECK(size >= sizeof(struct redis_request));
+    struct redis_request *r = xcalloc(1, size);
+    r->rc = rc;
+    r->version = (uint8_t)rc->version;
+    r->silent = rc->silent;
+    conn_enqueue(&rc->conn, &r->base, ops);
+    return r;
+}
+
+void redis_request_answer(struct conn_request *base, enum upstream_outcome outcome, uint64_t index,
+                          struct slice reply) {
+    (void)outcome; /* a request that was given up has an error reply that says so */
+    (void)index;
+    redis_request_reply(CONTAINER_OF(base, struct redis_request, base), reply);
+}
+
+void redis_request_free(struct conn_request *base) {
+    free(CONTAINER_OF(base, struct redis_request, base));
+}
+
+static const struct conn_request_ops store_ops = {
+    .answer = redis_request_answer,
+    .free = redis_request_free,
+};
+
+static bool submit_command(struct redis_conn *rc, const struct command *cmd,
+                           const struct argv *args) {
+    bool write = (cmd->flags & CMD_WRITE) != 0;
+    struct redis_request *r = redis_request_new(rc, sizeof *r, &store_ops);
+    struct buf packed = {0};
+    argv_append(&packed, args->args, args->count);
+    conn_submit(&r->base, write ? UPSTREAM_WRITE : UPSTREAM_READ, rc->db, &packed);
+    return true;
+}
+
+/* ---- dispatch ----------------------------------------------------------------------------------
+ */
+
+redis_local_fn redis_find_local(const struct command *cmd) {
+    static const struct {
+        const char *name;
+        redis_local_fn fn;
+    } table[] = {
+#define X(name, fn) {name, fn},
+        REDIS_LOCAL_TABLE(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(table); i++)
+        if (strcmp(table[i].name, cmd->name) == 0)
+            return table[i].fn;
+    return NULL;
+}
+
+redis_special_fn redis_find_special(const struct command *cmd) {
+    static const struct {
+        const char *name;
+        redis_special_fn fn;
+    } table[] = {
+#define X(name, fn) {name, fn},
+        REDIS_SPECIAL_TABLE(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(table); i++)
+        if (strcmp(table[i].name, cmd->name) == 0)
+            return table[i].fn;
+    return NULL;
+}
+
+/* These act at once even between MULTI and EXEC. */
+static bool acts_in_multi(const struct command *cmd) {
+    static const char *const names[] = {"MULTI", "EXEC", "DISCARD", "WATCH", "QUIT", "RESET"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (strcmp(names[i], cmd->name) == 0)
+            return true;
+    return false;
+}
+
+/* A command that is refused before it could be queued spoils the transaction. */
+static void refuse_in_multi(struct redis_conn *rc) {
+    if (rc->multi.active)
+        rc->multi.aborted = true;
+}
+
+/* A browser that was made to talk to us: its next lines could be commands (Redis does the same). */
+static bool looks_like_http(struct redis_conn *rc, const struct argv *args) {
+    if (!slice_equal_nocase(args->args[0], "POST") && !slice_equal_nocase(args->args[0], "Host:"))
+        return false;
+    log_warn("http-on-redis-port", "peer=%s", rc->client.peer);
+    METRIC_ADD(&rc->conn.gw->metrics, redis_malformed_total, 1);
+    conn_abort(&rc->conn);
+    return true;
+}
+
+/* False: the command must wait, nothing was done. */
+static bool dispatch(struct redis_conn *rc, const struct command *cmd, const struct argv *args) {
+    if (rc->multi.active && !acts_in_multi(cmd)) {
+        redis_multi_queue(rc, cmd, args);
+        return true;
+    }
+    if (!(cmd->flags & CMD_CONNECTION))
+        return submit_command(rc, cmd, args);
+    redis_special_fn special = redis_find_special(cmd);
+    if (special)
+        return special(rc, args);
+    struct buf *out = &rc->conn.gw->scratch;
+    buf_reset(out);
+    redis_find_local(cmd)(rc, args, out);
+    redis_answer(rc, buf_slice(out));
+    return true;
+}
+
+static bool execute(struct redis_conn *rc, const struct argv *args) {
+    const struct command *cmd = command_find(args->args[0]);
+    if (cmd && (cmd->flags & CMD_INTERNAL))
+        cmd = NULL;
+    if (cmd && (cmd->flags & CMD_CONNECTION) && !redis_find_local(cmd) && !redis_find_special(cmd))
+        cmd = NULL;
+    bool queued = rc->multi.active && cmd && !acts_in_multi(cmd);
+    if (cmd && !queued && !(cmd->flags & CMD_CONNECTION) &&
+        !conn_may_submit(&rc->conn, cmd->flags & CMD_WRITE ? CONN_ORDER_WRITE : CONN_ORDER_READ)) {
+        conn_wait(&rc->conn);
+        return false;
+    }
+    bool skip = rc->reply_skip;
+    rc->silent = rc->reply_off || skip;
+    rc->reply_skip = false;
+    bool done = true;
+    struct buf *out = &rc->conn.gw->scratch;
+    buf_reset(out);
+    if (!cmd) {
+        if (looks_like_http(rc, args))
+            return true;
+        refuse_in_multi(rc);
+        command_reply_unknown(out, args);
+        redis_answer(rc, buf_slice(out));
+    } else if (!command_arity_ok(cmd, args->count)) {
+        refuse_in_multi(rc);
+        command_reply_arity(out, cmd);
+        redis_answer(rc, buf_slice(out));
+    } else {
+        done = dispatch(rc, cmd, args);
+    }
+    if (!done) {
+        rc->reply_skip = skip;
+        return false;
+    }
+    METRIC_ADD(&rc->conn.gw->metrics, redis_commands_total, 1);
+    redis_client_update(rc, cmd ? cmd->name : "NULL");
+    return true;
+}
+
+static void protocol_error(struct redis_conn *rc) {
+    METRIC_ADD(&rc->conn.gw->metrics, redis_malformed_total, 1);
+    rc->silent = false;
+    redis_answer_error(rc, "%s", rc->parser.error);
+    conn_finish(&rc->conn, true);
+}
+
+static size_t redis_parse(struct conn *c, struct slice in) {
+    struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
+    size_t total = 0;
+    while (total < in.size && conn_may_parse(c)) {
+        size_t used = 0;
+        switch (resp_parse(&rc->parser, slice_of(in.data + total, in.size - total), &used)) {
+        case RESP_MORE:
+            return total;
+        case RESP_EMPTY:
+            total += used;
+            break;
+        case RESP_ERROR:
+            protocol_error(rc);
+            return in.size;
+        case RESP_COMMAND:
+            if (!execute(rc, &rc->parser.args))
+                return total;
+            total += used;
+            break;
+        }
+    }
+    return total;
+}
+
+/* ---- the connection ----------------------------------------------------------------------------
+ */
+
+static void redis_check_time(struct conn *c, uint64_t now_ms) {
+    struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
+    if (now_ms - c->active_ms >= TRIM_AFTER_MS && c->in.size == 0)
+        resp_parser_trim(&rc->parser);
+    uint32_t limit_ms = c->gw->options.redis_idle_timeout_ms;
+    if (limit_ms > 0 && c->line_count == 0 && now_ms - c->active_ms >= limit_ms) {
+        METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
+        conn_finish(c, false);
+    }
+}
+
+static void redis_overload(struct conn *c) {
+    struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
+    rc->silent = false;
+    redis_answer_error(rc, "BUSY the server holds too many unfinished requests; applied: no");
+    conn_finish(c, true);
+}
+
+static size_t redis_held_bytes(const struct conn *c) {
+    const struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
+    return rc->multi.queue.capacity + rc->multi.watches.capacity;
+}
+
+static void redis_free(struct conn *c) {
+    struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
+    METRIC_ADD(&c->gw->metrics, connections_redis, -1);
+    client_unregister(c->gw->shared, &rc->client);
+    resp_parser_fini(&rc->parser);
+    buf_fini(&rc->multi.queue);
+    buf_fini(&rc->multi.watches);
+    free(rc);
+}
+
+static const struct conn_ops redis_conn_ops = {
+    .protocol = "redis",
+    .parse = redis_parse,
+    .check_time = redis_check_time,
+    .overload = redis_overload,
+    .held_bytes = redis_held_bytes,
+    .free = redis_free,
+};
+
+void redis_conn_new(struct gateway *gw, struct stream *s) {
+    struct redis_conn *rc = xcalloc(1, sizeof *rc);
+    /* Room for the command's name and options beside the largest value. */
+    struct resp_limits limits = {
+        .args_max = ARGV_COUNT_MAX,
+        .bulk_bytes_max = gw->options.value_bytes_max,
+        .command_bytes_max = (uint64_t)gw->options.value_bytes_max + STORE_KEY_BYTES_MAX + 4096,
+    };
+    resp_parser_init(&rc->parser, &limits);
+    rc->version = 2;
+    rc->client.resp = 2;
+    rc->client.queued = -1;
+    rc->client.connected_ms = rc->client.last_ms = gateway_wall_ms(gw);
+    rc->client.last_command = "NULL";
+    snprintf(rc->client.peer, sizeof rc->client.peer, "%s", stream_peer(s));
+    conn_init(&rc->conn, gw, &redis_conn_ops, s);
+    client_register(gw->shared, &rc->client);
+    METRIC_ADD(&gw->metrics, connections_redis, 1);
+}
