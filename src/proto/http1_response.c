@@ -29,6 +29,8 @@ static void put_digits(char *at, unsigned value, int digits) {
 }
 
 void http_format_date(uint64_t unix_s, char out[30]) {
+    static const char weekdays[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     const uint64_t last = 253402300799u; /* the end of the year 9999 */
     if (unix_s > last)
         unix_s = last;
@@ -36,8 +38,8 @@ void http_format_date(uint64_t unix_s, char out[30]) {
     uint64_t days = unix_s / 86400;
     struct civil c = civil_of_days(days);
     memcpy(out, "Thu, 00 Jan 0000 00:00:00 GMT", 30);
-    memcpy(out, "ThuFriSatSunMonTueWed" + days % 7 * 3, 3);
-    memcpy(out + 8, "JanFebMarAprMayJunJulAugSepOctNovDec" + (c.month - 1) * 3, 3);
+    memcpy(out, &weekdays[days % 7 * 3], 3);
+    memcpy(out + 8, &months[(c.month - 1) * 3], 3);
     put_digits(out + 5, c.day, 2);
     put_digits(out + 12, c.year, 4);
     put_digits(out + 17, second / 3600, 2);
