@@ -7,6 +7,7 @@
 #include <stdint.h>
 /* after those */
 #include <cmocka.h>
+#include <errno.h>
 
 #include "store/keyspace.h"
 #include "store/store.h"
