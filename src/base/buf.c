@@ -44,10 +44,14 @@ void buf_append_char(struct buf *b, char c) {
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) {
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    char *at = (char *)buf_reserve(b, 64); /* enough for most, so that they are formatted once */
+    size_t room = b->capacity - b->size;
+    int n = vsnprintf(at, room, fmt, ap);
     CHECK(n >= 0);
-    uint8_t *at = buf_reserve(b, (size_t)n + 1);
-    vsnprintf((char *)at, (size_t)n + 1, fmt, again);
+    if ((size_t)n >= room) {
+        at = (char *)buf_reserve(b, (size_t)n + 1);
+        vsnprintf(at, (size_t)n + 1, fmt, again);
+    }
     va_end(again);
     b->size += (size_t)n;
 }

@@ -62,6 +62,14 @@ static void test_printf(void **state) {
     buf_printf(&b, "%s-%d", "x", -5);
     buf_append_char(&b, '>');
     assert_true(slice_equal_str(buf_slice(&b), "<x--5>"));
+    for (int n = 0; n < 300; n++) { /* around every edge of the memory it has */
+        struct buf c = {0};
+        buf_append_str(&c, "ab");
+        buf_printf(&c, "%*d", n, 7);
+        assert_int_equal(c.size, 2 + (n ? n : 1));
+        assert_int_equal(c.data[c.size - 1], '7');
+        buf_fini(&c);
+    }
     buf_reset(&b);
     buf_printf(&b, "%5000d", 1); /* longer than any memory it had */
     assert_int_equal(b.size, 5000);

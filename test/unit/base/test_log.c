@@ -45,7 +45,7 @@ static void test_quote_is_cut(void **state) {
 static void test_quotes_live_for_four_calls(void **state) {
     const char *q[4];
     for (int i = 0; i < 4; i++)
-        q[i] = log_quote(slice_of("0123" + i, 1));
+        q[i] = log_quote(slice_of(&"0123"[i], 1));
     assert_string_equal(q[0], "\"0\"");
     assert_string_equal(q[3], "\"3\"");
 }
