@@ -3,7 +3,9 @@ them running), `cluster` makes fresh ones for tests that kill and restart."""
 
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -15,6 +17,18 @@ from harness import BINARY, Cluster  # noqa: E402
 def pytest_configure(config):
     if not os.access(BINARY, os.X_OK):
         pytest.exit(f"there is no {BINARY}: build first (./up --build), or set COTIDAL_BIN", returncode=3)
+    # Debian's redis-tools has the server's program under another name; the package redis-server would add a
+    # service that starts by itself.
+    program = shutil.which("redis-check-rdb")
+    if program and not shutil.which("redis-server"):
+        config.redis_folder = tempfile.TemporaryDirectory()
+        os.symlink(program, os.path.join(config.redis_folder.name, "redis-server"))
+        os.environ["PATH"] += os.pathsep + config.redis_folder.name
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "redis_folder"):
+        config.redis_folder.cleanup()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -40,6 +54,11 @@ def solo(tmp_path_factory):
     node.cluster = made
     yield node
     made.close()
+
+
+@pytest.fixture(scope="module")
+def redis_port(solo):
+    return solo.address("redis")[1]
 
 
 @pytest.fixture(scope="module")
