@@ -259,18 +259,17 @@ static int read_segment_head(struct opening *o, struct found *f) {
     return 0;
 }
 
-/* Opens all that is not dead, and deletes what is: a crash may have come between the base that
- * declared it dead and its retirement. */
+static size_t count_dead(const struct opening *o) {
+    size_t dead = 0;
+    while (dead < o->number_count && o->numbers[dead] < o->log->live_from)
+        dead++;
+    return dead;
+}
+
+/* Opens all that is not dead. */
 static int open_segments(struct opening *o) {
     struct replica_log *l = o->log;
-    size_t dead = 0;
-    while (dead < o->number_count && o->numbers[dead] < l->live_from) {
-        char name[LOG_NAME_BYTES];
-        snprintf(name, sizeof name, LOG_SEGMENT_PATTERN, o->numbers[dead++]);
-        int r = unlink_file(o, name);
-        if (r < 0)
-            return r;
-    }
+    size_t dead = count_dead(o);
     o->found = xcalloc(o->number_count - dead + 1, sizeof *o->found);
     for (size_t i = dead; i < o->number_count; i++) {
         uint32_t expected = l->live_from + (uint32_t)(i - dead);
@@ -527,6 +526,18 @@ static int judge(struct opening *o, bool *ret_drop) {
 
 /* ---- from here on the disk is changed ---- */
 
+/* A crash may have come between the base that declared them dead and their retirement. */
+static int remove_dead(struct opening *o) {
+    for (size_t i = 0; i < count_dead(o); i++) {
+        char name[LOG_NAME_BYTES];
+        snprintf(name, sizeof name, LOG_SEGMENT_PATTERN, o->numbers[i]);
+        int r = unlink_file(o, name);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* Segments beyond the stream that were written to but hold none of it must not be met again under
  * their numbers. The first of them stays when it was never written: it is the one made ready. */
 static int remove_surplus(struct opening *o) {
@@ -633,6 +644,8 @@ static int open_all(struct opening *o, void (*on_entry)(void *ctx, const struct 
         r = search_evidence(o);
     if (r == 0)
         r = judge(o, ret_drop);
+    if (r == 0)
+        r = remove_dead(o);
     if (r == 0)
         r = open_spares(o);
     if (r == 0)

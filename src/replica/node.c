@@ -136,11 +136,11 @@ int node_free(struct node *n) {
 void node_abandon(struct node *n) {
     struct store *s = n->store;
     struct replica_log *log = n->log;
+    if (log)
+        log_abandon(log); /* appends under way must still be in place */
     node_release(n);
     if (s)
         store_abandon(s);
-    if (log)
-        log_close(log);
     free(n);
 }
 

@@ -135,10 +135,10 @@ static void inbound_preface(struct inbound *c, struct slice *in) {
     if (slice_equal_str(preface, LINK_PREFACE) && c->owner->node) {
         c->kind = INBOUND_LINK;
         c->link = node_link_open(c->owner->node, c);
-    } else if (slice_equal_str(preface, WIRE_PREFACE)) {
+    } else if (slice_equal_str(preface, WIRE_PREFACE) && c->owner->node) {
         c->kind = INBOUND_PEER;
     } else {
-        inbound_bad(c, "unknown preface");
+        inbound_bad(c, c->owner->node ? "unknown preface" : "still starting");
     }
 }
 
@@ -341,11 +341,9 @@ static void transport_on_wake(void *ctx) {
 int transport_new(const struct transport_options *options, struct transport **ret_transport) {
     struct transport *t = xcalloc(1, sizeof *t);
     t->loop = options->loop;
-    t->node_id = options->node_id;
-    memcpy(t->cluster_id, options->cluster_id, sizeof t->cluster_id);
     list_init(&t->inbound);
     list_init(&t->outbound);
-    t->rand.state = options->node_id ^ loop_now_ms(t->loop);
+    t->rand.state = (uint64_t)(uintptr_t)t ^ loop_now_ms(t->loop);
     pthread_mutex_init(&t->lock, NULL);
     t->waker = waker_new(t->loop, transport_on_wake, t);
     int rc =
@@ -365,8 +363,15 @@ int transport_new(const struct transport_options *options, struct transport **re
     return 0;
 }
 
-void transport_set_node(struct transport *t, struct node *n) {
+void transport_set_node(struct transport *t, struct node *n, uint64_t node_id,
+                        const uint8_t cluster_id[16]) {
     t->node = n;
+    t->node_id = node_id;
+    memcpy(t->cluster_id, cluster_id, sizeof t->cluster_id);
+}
+
+const char *transport_address(const struct transport *t) {
+    return t->advertise;
 }
 
 uint16_t transport_port(const struct transport *t) {

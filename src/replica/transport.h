@@ -16,15 +16,17 @@ struct transport;
 
 struct transport_options {
     struct loop *loop;
-    uint64_t node_id;
-    uint8_t cluster_id[16];
     struct address listen;
     const char *advertise; /* our peer address, sent in HELLO; NULL: the listening one */
 };
 
 int transport_new(const struct transport_options *options,
                   struct transport **ret_transport) WARN_UNUSED;
-void transport_set_node(struct transport *t, struct node *n);
+/* Until then connections are refused. The node is borrowed. */
+void transport_set_node(struct transport *t, struct node *n, uint64_t node_id,
+                        const uint8_t cluster_id[16]);
+/* "host:port" of our peer port as others reach it; borrowed. */
+const char *transport_address(const struct transport *t);
 uint16_t transport_port(const struct transport *t);
 /* Closes the listener and every connection; drain the loop before transport_free(). */
 void transport_close(struct transport *t);

@@ -1,0 +1,12 @@
+/* Joining a running system: asks its leader, through any of its nodes, for an id (ENGINE rule M2: a
+ * fresh one for every join) and for membership. */
+#pragma once
+#include "server/identity.h"
+
+/* Asks until it is taken or a minute is over. nodes: "host:port,..."; peer_address: what the others
+ * will reach us at. False: the reason was said on stderr. */
+bool join_cluster(const char *nodes, const char *peer_address, struct identity *ret_id);
+
+/* Splits "a,b,c" into an array of strings (count 0: none or an empty element); the array is one
+ * allocation. */
+const char **split_list(const char *list, size_t *ret_count);

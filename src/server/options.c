@@ -1,0 +1,209 @@
+#include "server/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/num.h"
+#include "proto/url.h"
+
+struct option {
+    enum option_type type;
+    const char *name, *value;
+    unsigned roles;
+    const char *initial, *help;
+    size_t offset;
+};
+
+static const struct option options[] = {
+#define X(field, type, name, value, roles, initial, help)                                          \
+    {OPTION_##type, name, value, roles, initial, help, offsetof(struct server_options, field)},
+    SERVER_OPTIONS(X)
+#undef X
+};
+
+static const struct option *option_find(const char *name, size_t size) {
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++)
+        if (strlen(options[i].name) == size && memcmp(options[i].name, name, size) == 0)
+            return &options[i];
+    return NULL;
+}
+
+static bool parse_bytes(const char *text, uint64_t *ret) {
+    size_t size = strlen(text);
+    uint64_t unit = 1, number;
+    const char *units = "KMGT", *at;
+    if (size > 0 && (at = strchr(units, toupper((unsigned char)text[size - 1]))) && *at) {
+        unit = 1ull << (10 * (at - units + 1));
+        size--;
+    }
+    return num_parse_u64(slice_of(text, size), &number) &&
+           !__builtin_mul_overflow(number, unit, ret);
+}
+
+static bool parse_switch(const char *text, bool *ret) {
+    bool yes = strcmp(text, "1") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "true") == 0;
+    *ret = yes;
+    return yes || strcmp(text, "0") == 0 || strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
+}
+
+static bool option_set(const struct option *o, const char *text, struct server_options *ret) {
+    void *at = (char *)ret + o->offset;
+    switch (o->type) {
+    case OPTION_TEXT:
+        *(const char **)at = text;
+        return true;
+    case OPTION_BYTES:
+        return parse_bytes(text, at);
+    case OPTION_COUNT:
+        return num_parse_u64(slice_str(text), at);
+    case OPTION_DURATION:
+        return duration_parse_ms(slice_str(text), at);
+    case OPTION_SWITCH:
+        return parse_switch(text, at);
+    }
+    return false;
+}
+
+static bool apply(const struct option *o, const char *text, const char *where,
+                  struct server_options *ret, FILE *err) {
+    if (!(o->roles & ret->role)) {
+        fprintf(err, "cotidal: %s: --%s does not go with this command\n", where, o->name);
+        return false;
+    }
+    if (option_set(o, text, ret))
+        return true;
+    fprintf(err, "cotidal: %s: '%s' is not a value for --%s %s\n", where, text, o->name, o->value);
+    return false;
+}
+
+static bool apply_environment(struct server_options *ret, FILE *err) {
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "COTIDAL_%s", options[i].name);
+        for (char *c = name; *c; c++)
+            *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+        const char *text = getenv(name);
+        /* The environment is shared by all commands: what this role does not take is passed over.
+         */
+        if (text && *text && (options[i].roles & ret->role) &&
+            !apply(&options[i], text, name, ret, err))
+            return false;
+    }
+    return true;
+}
+
+static char *trim(char *s) {
+    while (isspace((unsigned char)*s))
+        s++;
+    size_t n = strlen(s);
+    while (n > 0 && isspace((unsigned char)s[n - 1]))
+        s[--n] = 0;
+    return s;
+}
+
+static bool apply_file(const char *path, struct server_options *ret, FILE *err) {
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        fprintf(err, "cotidal: %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    char line[4096];
+    bool ok = true;
+    for (int number = 1; ok && fgets(line, sizeof line, f); number++) {
+        char where[4200];
+        snprintf(where, sizeof where, "%.4000s:%d", path, number);
+        char *at = trim(line);
+        if (*at == 0 || *at == '#')
+            continue;
+        char *equals = strchr(at, '=');
+        if (equals)
+            *equals = 0;
+        char *name = trim(at);
+        const struct option *o = option_find(name, strlen(name));
+        if (!equals || !o || strcmp(name, "config") == 0) {
+            fprintf(err, "cotidal: %s: expected name = value, with the name of an option\n", where);
+            ok = false;
+        } else {
+            ok = apply(o, xstrdup(trim(equals + 1)), where, ret, err);
+        }
+    }
+    fclose(f);
+    return ok;
+}
+
+static enum options_result apply_arguments(int argc, char **argv, struct server_options *ret,
+                                           FILE *err) {
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
+            return OPTIONS_HELP;
+        const char *equals = strchr(arg, '=');
+        size_t size = equals ? (size_t)(equals - arg) : strlen(arg);
+        const struct option *o =
+            size > 2 && strncmp(arg, "--", 2) == 0 ? option_find(arg + 2, size - 2) : NULL;
+        if (!o) {
+            fprintf(err, "cotidal: unknown option '%s'; see cotidal %s --help\n", arg, argv[0]);
+            return OPTIONS_BAD;
+        }
+        const char *text = equals ? equals + 1 : NULL;
+        if (!text)
+            text = o->type == OPTION_SWITCH ? "1" : i + 1 < argc ? argv[++i] : NULL;
+        if (!text) {
+            fprintf(err, "cotidal: --%s needs a value: --%s %s\n", o->name, o->name, o->value);
+            return OPTIONS_BAD;
+        }
+        if (!apply(o, text, "command line", ret, err))
+            return OPTIONS_BAD;
+    }
+    return OPTIONS_OK;
+}
+
+enum options_result options_parse(int argc, char **argv, enum server_role role,
+                                  struct server_options *ret, FILE *err) {
+    *ret = (struct server_options){.role = role};
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++)
+        if (*options[i].initial || options[i].type == OPTION_TEXT)
+            CHECK(option_set(&options[i], options[i].initial, ret));
+    /* The command line is read twice, so that it says which file to read and still wins over it. */
+    struct server_options first = *ret;
+    enum options_result rc = apply_arguments(argc, argv, &first, err);
+    if (rc != OPTIONS_OK)
+        return rc;
+    const char *file = *first.config ? first.config : getenv("COTIDAL_CONFIG");
+    if (file && *file && !apply_file(file, ret, err))
+        return OPTIONS_BAD;
+    if (!apply_environment(ret, err))
+        return OPTIONS_BAD;
+    return apply_arguments(argc, argv, ret, err);
+}
+
+void options_help(enum server_role role, FILE *out) {
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        const struct option *o = &options[i];
+        char left[64];
+        if (!(o->roles & role))
+            continue;
+        snprintf(left, sizeof left, "--%s %s", o->name, o->value);
+        fprintf(out, "  %-30s %s", left, o->help);
+        if (*o->initial && strcmp(o->initial, "0") != 0)
+            fprintf(out, " (default %s)", o->initial);
+        fputc('\n', out);
+    }
+    fputs("\nEvery option is also a variable (--max-data: COTIDAL_MAX_DATA) and a line of the "
+          "--config file.\n",
+          out);
+}
+
+void options_docs(FILE *out) {
+    fputs("| option | serve | db | web | default | what it does |\n|---|---|---|---|---|---|\n",
+          out);
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        const struct option *o = &options[i];
+        fprintf(out, "| `--%s%s%s` | %s | %s | %s | %s | %s |\n", o->name, *o->value ? " " : "",
+                o->value, o->roles & ROLE_SERVE ? "x" : "", o->roles & ROLE_DB ? "x" : "",
+                o->roles & ROLE_WEB ? "x" : "", *o->initial ? o->initial : "", o->help);
+    }
+}

@@ -1,0 +1,74 @@
+/* The options of the server roles: one table, from which the command line, the environment
+ * (COTIDAL_...), the configuration file, --help and docs/operations.md are made. A later source
+ * wins: file, environment, command line. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum server_role { ROLE_SERVE = 1 << 0, ROLE_DB = 1 << 1, ROLE_WEB = 1 << 2 };
+enum { ROLES_DATA = ROLE_SERVE | ROLE_DB, ROLES_CLIENTS = ROLE_SERVE | ROLE_WEB, ROLES_ALL = 7 };
+
+enum option_type {
+    OPTION_TEXT,     /* const char * */
+    OPTION_BYTES,    /* uint64_t: a number with K, M, G or T (powers of 1,024) */
+    OPTION_COUNT,    /* uint64_t */
+    OPTION_DURATION, /* uint64_t milliseconds: 300ms, 30s, 5m, 2h */
+    OPTION_SWITCH,   /* bool */
+};
+
+/* X(field, type, name, value, roles, default, help) */
+#define SERVER_OPTIONS(X)                                                                          \
+    X(data, TEXT, "data", "DIR", ROLES_DATA, "./cotidal-data", "where this node keeps its copy")   \
+    X(http, TEXT, "http", "ADDR:PORT", ROLES_CLIENTS, "127.0.0.1:8080",                            \
+      "listen for HTTP here; port 0 picks a free one, \"off\" does not listen")                    \
+    X(redis, TEXT, "redis", "ADDR:PORT", ROLES_CLIENTS, "127.0.0.1:6379",                          \
+      "listen for the Redis protocol here, likewise")                                              \
+    X(peer, TEXT, "peer", "ADDR:PORT", ROLES_DATA, "127.0.0.1:7070",                               \
+      "listen for other nodes and for web servers here")                                           \
+    X(advertise, TEXT, "advertise", "HOST:PORT", ROLES_DATA, "",                                   \
+      "what others reach --peer at, when that differs from the address it listens on")             \
+    X(join, TEXT, "join", "HOST:PORT,...", ROLES_DATA, "",                                         \
+      "become another copy of the running system that these nodes belong to (first start only)")   \
+    X(db, TEXT, "db", "HOST:PORT,...", ROLE_WEB, "", "the database nodes to work with; some do")   \
+    X(threads, COUNT, "threads", "N", ROLES_CLIENTS, "0", "threads for clients; 0: one a core")    \
+    X(max_data, BYTES, "max-data", "SIZE", ROLES_DATA, "0",                                        \
+      "refuse writes that add data above this size; 0: no limit")                                  \
+    X(map_size, BYTES, "map-size", "SIZE", ROLES_DATA, "64G",                                      \
+      "the most that the store's file can grow to (address space, not memory)")                    \
+    X(snapshot_bytes, BYTES, "snapshot-bytes", "SIZE", ROLES_DATA, "64M",                          \
+      "take a snapshot and shorten the log when it has grown by this much")                        \
+    X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
+      "clients at most; 0: what the limit on open files allows")                                   \
+    X(election_timeout, DURATION, "election-timeout", "TIME", ROLES_DATA, "300ms",                 \
+      "how long a leader may be silent before another is elected")                                 \
+    X(heartbeat, DURATION, "heartbeat", "TIME", ROLES_DATA, "30ms",                                \
+      "how often a leader speaks when it has nothing to say")                                      \
+    X(replace_after, DURATION, "replace-after", "TIME", ROLES_DATA, "60s",                         \
+      "replace a voter that was silent for so long by a live learner; 0: never")                   \
+    X(config, TEXT, "config", "FILE", ROLES_ALL, "",                                               \
+      "read options from here: lines of name = value")                                             \
+    X(log_level, TEXT, "log-level", "LEVEL", ROLES_ALL, "info", "debug, info, warn or error")      \
+    X(insecure, SWITCH, "insecure", "", ROLES_ALL, "",                                             \
+      "allow addresses that other machines can reach, without credentials: trusted networks only")
+
+struct server_options {
+    enum server_role role;
+#define OPTION_FIELD_TEXT(f) const char *f;
+#define OPTION_FIELD_BYTES(f) uint64_t f;
+#define OPTION_FIELD_COUNT(f) uint64_t f;
+#define OPTION_FIELD_DURATION(f) uint64_t f;
+#define OPTION_FIELD_SWITCH(f) bool f;
+#define X(field, type, name, value, roles, initial, help) OPTION_FIELD_##type(field)
+    SERVER_OPTIONS(X)
+#undef X
+};
+
+enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_BAD };
+/* argv[0] is the role's name. Texts borrow from argv, the environment, or memory that lives as long
+ * as the process. BAD: the reason was written to `err`. */
+enum options_result options_parse(int argc, char **argv, enum server_role role,
+                                  struct server_options *ret, FILE *err);
+void options_help(enum server_role role, FILE *out);
+/* The Markdown table for docs/operations.md. */
+void options_docs(FILE *out);

@@ -1,0 +1,270 @@
+#include "server/replica_thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "replica/disk_uv.h"
+
+enum { EXIT_LOCAL_FAILURE = 70 }; /* EX_SOFTWARE: a supervisor may start us again */
+
+struct replica_thread {
+    struct server_options options;
+    struct loop *loop;
+    struct disk *disk;
+    struct transport *transport;
+    struct node *node;
+    struct timer *timer;
+    struct waker *stop_waker, *jobs_waker;
+    pthread_t thread;
+    bool running;
+    int stop_status;
+    pthread_mutex_t lock; /* guards jobs_done */
+    struct list jobs_done;
+    uint32_t jobs_running;
+};
+
+/* ---- the environment of the node ---- */
+
+static uint64_t env_now_ms(void *env) {
+    return loop_now_ms(((struct replica_thread *)env)->loop);
+}
+
+static uint64_t env_wall_ms(void *env) {
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void env_random(void *env, void *out, size_t size) {
+    CHECK(getrandom(out, size, 0) == (ssize_t)size);
+}
+
+static void env_peer_send(void *env, uint64_t id, const char *address, struct slice frame) {
+    transport_peer_send(((struct replica_thread *)env)->transport, id, address, frame);
+}
+
+static void env_link_send(void *env, void *handle, struct slice frames) {
+    transport_link_send(handle, frames);
+}
+
+static void env_link_close(void *env, void *handle) {
+    transport_link_close(handle);
+}
+
+static void env_fatal(void *env, const char *reason) {
+    fprintf(stderr, "cotidal: stopped: %s\n", reason);
+    fflush(NULL);
+    _exit(EXIT_LOCAL_FAILURE);
+}
+
+/* Background jobs are rare and long (copies of the store): a thread each. */
+struct job_thread {
+    struct replica_thread *owner;
+    struct background_job *job;
+};
+
+static void *job_main(void *arg) {
+    struct job_thread *j = arg;
+    struct replica_thread *t = j->owner;
+    j->job->status = j->job->fn(j->job->arg);
+    pthread_mutex_lock(&t->lock);
+    list_push_back(&t->jobs_done, &j->job->node);
+    pthread_mutex_unlock(&t->lock);
+    waker_wake(t->jobs_waker);
+    free(j);
+    return NULL;
+}
+
+static void env_background(void *env, struct background_job *job) {
+    struct replica_thread *t = env;
+    struct job_thread *j = xmalloc(sizeof *j);
+    *j = (struct job_thread){.owner = t, .job = job};
+    list_init(&job->node);
+    t->jobs_running++;
+    pthread_t thread;
+    int rc = pthread_create(&thread, NULL, job_main, j);
+    if (rc != 0)
+        env_fatal(t, strerror(rc));
+    pthread_detach(thread);
+}
+
+static const struct replica_env_ops env_ops = {
+    .now_ms = env_now_ms,
+    .wall_ms = env_wall_ms,
+    .random = env_random,
+    .peer_send = env_peer_send,
+    .link_send = env_link_send,
+    .link_close = env_link_close,
+    .background = env_background,
+    .fatal = env_fatal,
+};
+
+/* ---- the loop ---- */
+
+static void on_turn_end(void *ctx) {
+    struct replica_thread *t = ctx;
+    if (!t->node)
+        return;
+    node_turn_end(t->node);
+    timer_set(t->timer, node_deadline_ms(t->node));
+}
+
+static void on_timer(void *ctx) {
+    struct replica_thread *t = ctx;
+    if (t->node)
+        node_tick(t->node);
+}
+
+static void on_jobs(void *ctx) {
+    struct replica_thread *t = ctx;
+    for (;;) {
+        pthread_mutex_lock(&t->lock);
+        struct list *first = list_first(&t->jobs_done);
+        if (first)
+            list_remove(first);
+        pthread_mutex_unlock(&t->lock);
+        if (!first)
+            return;
+        t->jobs_running--;
+        struct background_job *job = LIST_ENTRY(first, struct background_job, node);
+        job->done(job->arg, job->status);
+    }
+}
+
+static void on_stopped(void *ctx) {
+    struct replica_thread *t = ctx;
+    loop_stop(t->loop);
+}
+
+static void on_stop(void *ctx) {
+    struct replica_thread *t = ctx;
+    node_stop(t->node, on_stopped, t);
+}
+
+static void *replica_main(void *arg) {
+    struct replica_thread *t = arg;
+    pthread_setname_np(pthread_self(), "replica");
+    loop_run(t->loop);
+    /* A job that is still running (a copy of the store) must not outlive the store. */
+    while (t->jobs_running > 0 || !node_idle(t->node)) {
+        struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+        nanosleep(&pause, NULL);
+        loop_drain(t->loop);
+        on_jobs(t);
+    }
+    struct node *n = t->node;
+    t->node = NULL;
+    t->stop_status = node_free(n);
+    transport_close(t->transport);
+    timer_free(t->timer);
+    waker_free(t->stop_waker);
+    waker_free(t->jobs_waker);
+    disk_uv_free(t->disk);
+    loop_drain(t->loop);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+struct replica_thread *replica_thread_prepare(const struct server_options *o) {
+    struct replica_thread *t = xcalloc(1, sizeof *t);
+    t->options = *o;
+    struct transport_options transport = {.advertise = *o->advertise ? o->advertise : NULL};
+    if (!address_parse(o->peer, &transport.listen)) {
+        fprintf(stderr, "cotidal: --peer %s is not an address: expected HOST:PORT\n", o->peer);
+        goto fail;
+    }
+    int rc = loop_new(&t->loop);
+    CHECK(rc == 0);
+    rc = disk_uv_new(t->loop, o->data, &t->disk);
+    if (rc == -EWOULDBLOCK) {
+        fprintf(stderr,
+                "cotidal: %s is in use by another process; stop it, or give another --data\n",
+                o->data);
+        goto fail;
+    }
+    if (rc < 0) {
+        fprintf(stderr, "cotidal: --data %s: %s\n", o->data, strerror(-rc));
+        goto fail;
+    }
+    transport.loop = t->loop;
+    rc = transport_new(&transport, &t->transport);
+    if (rc < 0) {
+        fprintf(stderr, "cotidal: --peer %s: %s\n", o->peer, strerror(-rc));
+        goto fail;
+    }
+    pthread_mutex_init(&t->lock, NULL);
+    list_init(&t->jobs_done);
+    t->timer = timer_new(t->loop, on_timer, t);
+    t->stop_waker = waker_new(t->loop, on_stop, t);
+    t->jobs_waker = waker_new(t->loop, on_jobs, t);
+    return t;
+fail:
+    free(t); /* the process ends */
+    return NULL;
+}
+
+const char *replica_thread_address(const struct replica_thread *t) {
+    return transport_address(t->transport);
+}
+
+struct transport *replica_thread_transport(struct replica_thread *t) {
+    return t->transport;
+}
+
+bool replica_thread_start(struct replica_thread *t, const struct identity *id,
+                          const char *http_address, const char *redis_address) {
+    char error[256] = "", boot_id[64];
+    boot_id_read(boot_id);
+    const struct server_options *o = &t->options;
+    struct node_options options = {
+        .id = id->node_id,
+        .bootstrap = id->bootstrap,
+        .dir = o->data,
+        .peer_address = transport_address(t->transport),
+        .http_address = http_address,
+        .redis_address = redis_address,
+        .boot_id = boot_id,
+        .election_timeout_ms = (uint32_t)o->election_timeout,
+        .heartbeat_ms = (uint32_t)o->heartbeat,
+        .replace_after_ms = (uint32_t)o->replace_after,
+        .snapshot_log_bytes = o->snapshot_bytes,
+        .map_bytes = o->map_size,
+        .max_data_bytes = o->max_data,
+    };
+    memcpy(options.cluster_id, id->cluster_id, sizeof options.cluster_id);
+    int rc = node_new(&options, &env_ops, t, t->disk, &t->node, error);
+    if (rc < 0) {
+        fprintf(stderr, "cotidal: %s\n", *error ? error : strerror(-rc));
+        return false;
+    }
+    transport_set_node(t->transport, t->node, id->node_id, id->cluster_id);
+    loop_on_turn_end(t->loop, on_turn_end, t);
+    timer_set(t->timer, loop_now_ms(t->loop));
+    rc = pthread_create(&t->thread, NULL, replica_main, t);
+    CHECK(rc == 0);
+    t->running = true;
+    return true;
+}
+
+int replica_thread_stop(struct replica_thread *t) {
+    if (t->running) {
+        waker_wake(t->stop_waker);
+        pthread_join(t->thread, NULL);
+        t->running = false;
+    }
+    return t->stop_status;
+}
+
+void replica_thread_free(struct replica_thread *t) {
+    transport_free(t->transport);
+    loop_free(t->loop);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
