@@ -61,7 +61,8 @@ struct http_head {
  * coding we lack), -505 (a version we lack). Slices borrow from `in`. `seen` is how many bytes of
  * `in` the previous call had and found incomplete (0 at first): the search for the end goes on from
  * there. *ret_reason, when not NULL, names what is wrong (a static string). *ret_head is whole only
- * when the result is > 0. */
+ * when the result is > 0; when it is < 0 its method is what was read, or untouched if it did not
+ * come so far: a caller that sets HTTP_OTHER before knows whether a refusal may have a body. */
 int http1_parse_head(struct slice in, size_t seen, struct http_head *ret_head,
                      const char **ret_reason);
 /* The value of the first header of that name, or NULL. */

@@ -46,8 +46,9 @@ void resp_parser_fini(struct resp_parser *p);
  * the middle of a command it does nothing. */
 void resp_parser_trim(struct resp_parser *p);
 /* `in` begins at the first byte of a command, also on repeated calls for the same command. On
- * COMMAND and EMPTY *ret_used is what the command takes; the next call begins behind it. Work is
- * linear in bytes however they arrive. */
+ * COMMAND and EMPTY *ret_used is what the command takes; the next call begins behind it, or at the
+ * same byte again, when the caller cannot take the command yet. Work is linear in bytes however
+ * they arrive. */
 enum resp_result resp_parse(struct resp_parser *p, struct slice in, size_t *ret_used);
 /* While MORE: how many bytes the command has at the least, as far as known. It is a client's claim,
  * within the limits: let a buffer grow towards it, do not allocate it at once. */

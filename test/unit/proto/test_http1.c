@@ -385,6 +385,19 @@ static void test_head_limits(void **state) {
     buf_fini(&b);
 }
 
+/* A refusal of a HEAD request has no body: the method is told even then. */
+static void test_method_of_a_refused_head(void **state) {
+    static struct http_head h;
+    h.method = HTTP_OTHER;
+    assert_int_equal(http1_parse_head(slice_str("HEAD / HTTP/1.1\r\n\r\n"), 0, &h, NULL), -400);
+    assert_int_equal(h.method, HTTP_HEAD);
+    assert_int_equal(http1_parse_head(slice_str("HEAD / HTTP/3.0\r\n\r\n"), 0, &h, NULL), -505);
+    assert_int_equal(h.method, HTTP_HEAD);
+    h.method = HTTP_OTHER;
+    assert_int_equal(http1_parse_head(slice_str("HEAD / HTTP/1.1\n\n"), 0, &h, NULL), -400);
+    assert_int_equal(h.method, HTTP_OTHER);
+}
+
 /* What was seen before is not searched again for the head's end: a bare LF in it goes unnoticed
  * until the head is complete. (In life `seen` bytes hold none, or they had been refused.) */
 static void test_head_is_searched_once(void **state) {
@@ -617,6 +630,7 @@ int main(void) {
         cmocka_unit_test(test_methods),
         cmocka_unit_test(test_head_limits),
         cmocka_unit_test(test_head_is_searched_once),
+        cmocka_unit_test(test_method_of_a_refused_head),
         cmocka_unit_test(test_chunked_bodies),
         cmocka_unit_test(test_bodies_with_length),
         cmocka_unit_test(test_body_limits),

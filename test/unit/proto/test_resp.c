@@ -234,6 +234,22 @@ static void test_error_stays_and_need(void **state) {
     resp_parser_fini(&p);
 }
 
+/* A caller that cannot take a command yet asks for it again. */
+static void test_the_same_command_again(void **state) {
+    static const char *const commands[] = {"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", "GET \"a\"\r\n"};
+    struct resp_parser p;
+    resp_parser_init(&p, &limits);
+    for (int i = 0; i < 6; i++) {
+        size_t used = 0;
+        struct slice in = slice_str(commands[i / 3]);
+        assert_int_equal(resp_parse(&p, in, &used), RESP_COMMAND);
+        assert_int_equal(used, in.size);
+        assert_int_equal(p.args.count, 2);
+        assert_true(slice_equal_str(p.args.args[1], "a"));
+    }
+    resp_parser_fini(&p);
+}
+
 static void test_trim(void **state) {
     struct resp_parser p;
     struct buf in = {0};
@@ -380,6 +396,7 @@ int main(void) {
         cmocka_unit_test(test_line_limits),
         cmocka_unit_test(test_configured_limits),
         cmocka_unit_test(test_error_stays_and_need),
+        cmocka_unit_test(test_the_same_command_again),
         cmocka_unit_test(test_trim),
         cmocka_unit_test(test_large_bulk_is_not_read_again),
         cmocka_unit_test(test_many_arguments_byte_by_byte),
