@@ -439,24 +439,24 @@ static int walk(struct opening *o) {
 
 /* ---- damage or a torn tail ---- */
 
-/* `witness` says that the stream was durable up to a place behind the one where it ends now. */
-static int damaged(struct opening *o, const char *witness, uint64_t witness_offset) {
-    /* The stream broke at its end, or at the head of the segment that should carry on. */
-    size_t i = o->in_stream > 0 ? o->in_stream - 1 : 0;
-    uint32_t offset = o->tail.offset;
-    if (o->in_stream > 0 && o->in_stream < o->found_count &&
-        (o->found[i].segment->bytes - offset < LOG_RECORD_HEAD_BYTES ||
-         o->found[i + 1].head.previous_end == offset)) {
-        i++;
-        offset = 0;
-    }
+/* `witness` says that the stream was durable up to `claim`, which is behind its end. */
+static int damaged(struct opening *o, struct log_position claim, const char *witness,
+                   uint64_t witness_offset) {
+    struct log_position at = o->tail;
+    /* The stream went on in another segment, whose head is not there: that is what is damaged. (If
+     * it were there it would say that the segment before went on.) */
+    if (claim.segment > at.segment && o->in_stream > 0 &&
+        (o->in_stream == o->found_count || !o->found[o->in_stream].used))
+        at = (struct log_position){at.segment + 1, 0};
     char name[LOG_NAME_BYTES];
-    snprintf(name, sizeof name, LOG_SEGMENT_PATTERN,
-             o->found_count > 0 ? o->found[i].segment->number : o->log->live_from);
+    snprintf(name, sizeof name, LOG_SEGMENT_PATTERN, at.segment);
+    if (at.segment - o->log->live_from >= o->found_count)
+        return fail(o, -EBADMSG, "%s is missing: %s, offset %" PRIu64 ", shows that it was there",
+                    name, witness, witness_offset);
     return fail(o, -EBADMSG,
                 "%s, offset %u: damaged: the log was on the disk further than this, as %s, offset "
                 "%" PRIu64 ", shows",
-                name, offset, witness, witness_offset);
+                name, at.offset, witness, witness_offset);
 }
 
 /* Looks for records of this segment's life from an offset on. */
@@ -471,7 +471,7 @@ static int search_segment(struct opening *o, const struct found *f, uint64_t fro
         if (get_u64le(o->bytes + at) != o->log->mark || record_at(o, at, &record) == RECORD_NONE)
             continue;
         if (log_position_before(o->tail, record.head.durable))
-            return damaged(o, f->segment->name, at);
+            return damaged(o, record.head.durable, f->segment->name, at);
         /* Of the tail cut by an earlier start, or of this one. */
         uint64_t end = at + record.bytes;
         if (record.head.epoch >= o->epoch && end > counted_to && end <= f->segment->bytes) {
@@ -485,9 +485,9 @@ static int search_segment(struct opening *o, const struct found *f, uint64_t fro
 static int search_evidence(struct opening *o) {
     struct replica_log *l = o->log;
     if (log_position_before(o->tail, o->durable))
-        return damaged(o, "a record before it", o->tail.offset);
+        return damaged(o, o->durable, "a record before it", o->tail.offset);
     if (log_position_before(o->tail, l->durable))
-        return damaged(o, LOG_BASE_NAME, 0);
+        return damaged(o, l->durable, LOG_BASE_NAME, 0);
     if (o->in_stream > 0) {
         int r = search_segment(o, &o->found[o->in_stream - 1], o->tail.offset);
         if (r < 0)
@@ -496,7 +496,7 @@ static int search_evidence(struct opening *o) {
     for (size_t i = o->in_stream; i < o->found_count; i++) {
         struct found *f = &o->found[i];
         if (f->used && log_position_before(o->tail, f->head.durable))
-            return damaged(o, f->segment->name, 0);
+            return damaged(o, f->head.durable, f->segment->name, 0);
         int r = search_segment(o, f, f->used ? LOG_SEGMENT_HEAD_BYTES : 0);
         if (r < 0)
             return r;

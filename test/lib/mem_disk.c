@@ -269,8 +269,12 @@ static int do_write(struct mem_disk *m, struct inode *n, uint64_t offset, const 
     int r = step_op(m);
     if (r < 0 && was_dead)
         return r;
-    if (r < 0 && !m->dead)
-        bytes = (size_t)rand_below(&m->rand, bytes + 1);
+    if (r < 0 && !m->dead) {
+        uint64_t end = offset + rand_below(&m->rand, bytes + 1);
+        if (end < offset + bytes)
+            end -= end % SECTOR_BYTES; /* whole sectors, as everywhere */
+        bytes = end > offset ? (size_t)(end - offset) : 0;
+    }
     inode_write(n, offset, data, bytes);
     return r;
 }
@@ -701,6 +705,8 @@ void mem_disk_set(struct disk *d, const char *name, struct slice content) {
 
 void mem_disk_remove(struct disk *d, const char *name) {
     struct mem_disk *m = of(d);
+    if (!folder_find(&m->now, name))
+        return;
     folder_change(m, name, NULL, NULL);
     folder_flush(m);
 }

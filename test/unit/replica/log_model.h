@@ -55,7 +55,10 @@ struct model {
 void model_init(struct model *m, uint64_t seed, struct disk *disk, uint64_t segment_bytes);
 /* Frees what belongs to the model; the log must be closed or abandoned. */
 void model_fini(struct model *m);
-/* The bytes of an entry. */
+/* The bytes of an entry. Entries whose id has this bit (set it in next_id) are all of one size, so
+ * that records of different lives meet at the same places. */
+#define MODEL_ID_FIXED (1ull << 63)
+
 void model_body(uint64_t id, struct buf *ret_body);
 uint8_t model_type(uint64_t id);
 
