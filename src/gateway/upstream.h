@@ -9,11 +9,21 @@
  * NOT_LEADER, they are sent again, in order of their sequences, to the next leader, which
  * recognises what was applied before (Raft dissertation section 6.3). Reads go to the local node,
  * else to any node whose link is up. A request that is not answered within its time limit is given
- * up: for a write that was ever sent the outcome is then UNKNOWN, else NOT_APPLIED. A write that
- * was given up keeps its place in the session until the answer comes, so that its sequence is never
- * reused.
+ * up: the outcome is UNKNOWN for a write that was sent, unless every attempt was refused for
+ * certain, else NOT_APPLIED. A write that was given up in doubt keeps its place in the session, and
+ * is sent again like the others, until the answer comes: its sequence is never reused.
  *
- * Single thread. Callbacks never come from inside upstream_submit(); they may submit again.
+ * One connection carries the writes of a session in ascending order and never two copies of one: a
+ * link that owes answers is connected anew before they are asked for elsewhere or again. What was
+ * on its way there is discarded with it, so it cannot come late.
+ *
+ * Linearizable reads stay on one node while any is under way, so that what a client pipelines is
+ * answered from states that do not go back.
+ *
+ * Single thread. Callbacks come from upstream_tick(), upstream_on_bytes(), upstream_on_closed() and
+ * upstream_free() only, never from inside upstream_submit(), upstream_forget() or upstream_flush();
+ * they may submit and forget. (What cannot be taken is answered by the next tick, for which the
+ * deadline is then due.)
  */
 #pragma once
 #include "base/buf.h"
@@ -23,6 +33,7 @@
 struct upstream;
 struct upstream_link; /* one connection to one node; `handle` below is the environment's */
 
+/* None of these calls back into the upstream before it returns. */
 struct upstream_env_ops {
     uint64_t (*now_ms)(void *env); /* monotonic */
     void (*random)(void *env, void *out, size_t size);
@@ -50,10 +61,12 @@ struct upstream_request;
 typedef void (*upstream_done_fn)(struct upstream_request *req, enum upstream_outcome outcome,
                                  uint64_t index, struct slice reply);
 
-/* Embedded in the caller's own request; must stay in place until `done` was called. */
+/* Embedded in the caller's own request; must stay in place until `done` was called. The caller
+ * zeroes it and fills the first part. */
 struct upstream_request {
     /* filled by the caller */
-    enum upstream_kind kind;
+    enum upstream_kind kind; /* ADMIN goes to the local node, or any; to the leader when that one
+                                says so; and never twice: when its link breaks it is UNKNOWN */
     uint16_t db;
     uint64_t min_index;     /* reads: answer from a state at least this new; 0: any */
     uint32_t timeout_ms;    /* 0: the upstream's default */
@@ -65,7 +78,15 @@ struct upstream_request {
     uint64_t deadline_ms;
     struct upstream_link *link; /* where it was sent last; NULL: waits */
     bool ever_sent;
-    bool orphan; /* its client went away (upstream_forget): nobody to call */
+    bool orphan;  /* its client went away (upstream_forget) or was told: nobody to call */
+    bool doubt;   /* an earlier attempt may have been applied */
+    bool failed;  /* given up, `done` is about to be called */
+    bool counted; /* in pending_requests and pending_bytes */
+    uint8_t queue;
+    enum upstream_outcome outcome;
+    const char *why;
+    struct upstream *up;
+    struct list time_node;
 };
 
 struct upstream_options {
@@ -86,9 +107,11 @@ void upstream_submit(struct upstream *up, struct upstream_request *req);
 /* The client is gone: `done` will not be called and the caller's memory may go. A write already
  * sent is kept (in memory of the upstream's own) until it is answered. */
 void upstream_forget(struct upstream *up, struct upstream_request *req);
-/* At the end of each loop turn: writes what was gathered, one send a link. */
+/* At the end of each loop turn, and after upstream_tick(): writes what was gathered, one send a
+ * link. */
 void upstream_flush(struct upstream *up);
-/* Reconnects, time limits. Call when upstream_deadline_ms() has come. */
+/* Reconnects, time limits. Call when upstream_deadline_ms() has come (it is right after a flush).
+ */
 void upstream_tick(struct upstream *up);
 uint64_t upstream_deadline_ms(const struct upstream *up);
 

@@ -1,0 +1,264 @@
+/* The upstream's reads and administrative requests: which node, ids, asking another one. */
+#include <stdlib.h>
+
+#include "gateway/upstream_internal.h"
+
+void reads_init(struct upstream *up) {
+    up->slot_free = UINT32_MAX;
+    for (size_t q = 0; q < QUEUE_COUNT; q++)
+        list_init(&up->reads[q]);
+}
+
+void reads_fini(struct upstream *up) {
+    free(up->slots);
+}
+
+/* ---- slots ---- */
+
+static uint32_t slot_take(struct upstream *up) {
+    if (up->slot_free == UINT32_MAX) {
+        uint32_t old = up->slot_count;
+        up->slot_count = old ? old * 2 : 64;
+        up->slots = xrealloc(up->slots, up->slot_count * sizeof *up->slots);
+        for (uint32_t i = up->slot_count; i-- > old;) {
+            up->slots[i] = (struct read_slot){.next_free = up->slot_free};
+            up->slot_free = i;
+        }
+    }
+    uint32_t at = up->slot_free;
+    up->slot_free = up->slots[at].next_free;
+    return at;
+}
+
+static void slot_release(struct upstream *up, struct read_slot *slot) {
+    usage_remove(&slot->link->reads, slot->bytes);
+    slot->req = NULL;
+    slot->link = NULL;
+    slot->generation++;
+    slot->next_free = up->slot_free;
+    up->slot_free = (uint32_t)(slot - up->slots);
+}
+
+/* NULL: no such id is under way. */
+static struct read_slot *slot_find(struct upstream *up, uint64_t id) {
+    uint32_t at = (uint32_t)id;
+    if (at >= up->slot_count || up->slots[at].generation != id >> 32 || !up->slots[at].link)
+        return NULL;
+    return &up->slots[at];
+}
+
+void reads_detach(struct upstream_request *req) {
+    if (!req->link)
+        return;
+    struct read_slot *slot = slot_find(req->up, req->id);
+    CHECK(slot && slot->req == req);
+    slot->req = NULL;
+    req->link = NULL;
+    req->id = 0;
+}
+
+/* ---- where to ---- */
+
+static bool usable(const struct upstream_link *link, enum hold_kind kind, uint64_t now) {
+    return link->phase == PHASE_READY && now >= link->holds[kind].until_ms;
+}
+
+/* The local node; else the one that has reads under way (see upstream.h on order); else the next in
+ * turn. */
+static struct upstream_link *pick(struct upstream *up, enum hold_kind kind, uint64_t now) {
+    struct upstream_link *last = NULL;
+    LIST_FOREACH (it, &up->links) {
+        struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
+        if (link->phase == PHASE_READY && !usable(link, kind, now))
+            upstream_wake_at(up, link->holds[kind].until_ms);
+        if (!usable(link, kind, now))
+            continue;
+        if (link->local)
+            return link;
+        if (it == up->round_robin)
+            last = link;
+    }
+    if (last && last->reads.requests > 0)
+        return last;
+    struct list *it = up->round_robin;
+    for (uint32_t i = 0; i <= up->link_count; i++) {
+        it = it->next;
+        if (it == &up->links || !usable(LIST_ENTRY(it, struct upstream_link, node), kind, now))
+            continue;
+        up->round_robin = it;
+        return LIST_ENTRY(it, struct upstream_link, node);
+    }
+    return NULL;
+}
+
+void reads_choose_links(struct upstream *up, uint64_t now,
+                        struct upstream_link *ret_links[QUEUE_COUNT]) {
+    for (int q = 0; q < QUEUE_COUNT; q++)
+        ret_links[q] = NULL;
+    if (!list_empty(&up->reads[QUEUE_READ]))
+        ret_links[QUEUE_READ] = pick(up, HOLD_LINEARIZABLE, now);
+    if (!list_empty(&up->reads[QUEUE_STALE]) || !list_empty(&up->reads[QUEUE_ADMIN]))
+        ret_links[QUEUE_STALE] = ret_links[QUEUE_ADMIN] = pick(up, HOLD_ANY, now);
+    if (!list_empty(&up->reads[QUEUE_ADMIN_LEADER]))
+        ret_links[QUEUE_ADMIN_LEADER] = links_leader(up, now);
+}
+
+/* ---- sending ---- */
+
+static void enqueue(struct upstream_request *req, enum read_queue queue) {
+    req->queue = (uint8_t)queue;
+    list_push_back(&req->up->reads[queue], &req->node);
+}
+
+void reads_submit(struct upstream *up, struct upstream_request *req) {
+    enqueue(req, req->kind == UPSTREAM_ADMIN        ? QUEUE_ADMIN
+                 : req->kind == UPSTREAM_READ_STALE ? QUEUE_STALE
+                                                    : QUEUE_READ);
+}
+
+static struct upstream_request *first_of(struct upstream *up, int queue) {
+    struct list *first = list_first(&up->reads[queue]);
+    return first ? LIST_ENTRY(first, struct upstream_request, node) : NULL;
+}
+
+uint64_t reads_next_bytes(struct upstream *up, const struct upstream_link *link,
+                          struct upstream_link *const links[QUEUE_COUNT]) {
+    uint64_t bytes = 0;
+    for (int q = 0; q < QUEUE_COUNT; q++) {
+        struct upstream_request *req = links[q] == link ? first_of(up, q) : NULL;
+        if (req && req->packed_argv.size > bytes)
+            bytes = req->packed_argv.size;
+    }
+    return bytes;
+}
+
+static void put(struct upstream *up, struct upstream_link *link, struct upstream_request *req) {
+    uint32_t at = slot_take(up);
+    struct read_slot *slot = &up->slots[at];
+    slot->req = req;
+    slot->link = link;
+    slot->bytes = req->packed_argv.size;
+    usage_add(&link->reads, slot->bytes);
+    list_remove(&req->node);
+    req->id = (uint64_t)slot->generation << 32 | at;
+    req->link = link;
+    up->retried_total += req->ever_sent;
+    req->ever_sent = true;
+}
+
+static void fill_reads(struct upstream *up, struct upstream_link *link, enum read_queue queue) {
+    struct upstream_request *req = first_of(up, queue);
+    if (!req || !link_has_room(link, req->packed_argv.size))
+        return;
+    struct link_batch batch;
+    size_t begun = up->out.size;
+    link_open_reads(&up->out, &batch);
+    do {
+        if (batch.count && up->out.size - begun + req->packed_argv.size > UPSTREAM_BATCH_BYTES) {
+            link_close(&up->out, &batch);
+            begun = up->out.size;
+            link_open_reads(&up->out, &batch);
+        }
+        put(up, link, req);
+        struct link_read r = {.id = req->id,
+                              .flags = queue == QUEUE_STALE ? LINK_READ_STALE : 0,
+                              .db = req->db,
+                              .min_index = req->min_index,
+                              .packed_argv = buf_slice(&req->packed_argv)};
+        link_add_read(&up->out, &batch, &r);
+        req = first_of(up, queue);
+    } while (req && link_has_room(link, req->packed_argv.size));
+    link_close(&up->out, &batch);
+}
+
+static void fill_admins(struct upstream *up, struct upstream_link *link, enum read_queue queue) {
+    struct upstream_request *req;
+    while ((req = first_of(up, queue)) && link_has_room(link, req->packed_argv.size)) {
+        put(up, link, req);
+        struct link_admin a = {.id = req->id, .packed_argv = buf_slice(&req->packed_argv)};
+        link_put_admin(&up->out, &a);
+    }
+}
+
+void reads_fill(struct upstream *up, struct upstream_link *link,
+                struct upstream_link *const links[QUEUE_COUNT]) {
+    for (int q = 0; q < QUEUE_COUNT; q++) {
+        if (links[q] != link)
+            continue;
+        if (q == QUEUE_READ || q == QUEUE_STALE)
+            fill_reads(up, link, (enum read_queue)q);
+        else
+            fill_admins(up, link, (enum read_queue)q);
+    }
+}
+
+/* ---- answers ---- */
+
+/* The node cannot answer this now: spare it for a while and ask another. */
+static void ask_elsewhere(struct upstream_link *link, struct upstream_request *req) {
+    struct upstream *up = link->up;
+    uint64_t now = upstream_now(up);
+    enum read_queue queue = (enum read_queue)req->queue;
+    if (queue == QUEUE_ADMIN_LEADER) {
+        writes_refused_by(link);
+    } else {
+        struct hold *h = &link->holds[queue == QUEUE_READ ? HOLD_LINEARIZABLE : HOLD_ANY];
+        if (now >= h->until_ms)
+            hold_start(up, h, now);
+    }
+    enqueue(req, queue);
+}
+
+bool reads_on_reply(struct upstream_link *link, const struct link_reply *r) {
+    struct upstream *up = link->up;
+    struct read_slot *slot = slot_find(up, r->id);
+    if (!slot || slot->link != link || r->status == LINK_SESSION_GONE)
+        return false;
+    struct upstream_request *req = slot->req;
+    slot_release(up, slot);
+    if (!req)
+        return true;
+    req->link = NULL;
+    req->id = 0;
+    switch (r->status) {
+    case LINK_OK:
+        hold_clear(&link->holds[req->queue == QUEUE_READ ? HOLD_LINEARIZABLE : HOLD_ANY]);
+        request_finish(req, UPSTREAM_DONE, r->index, r->reply);
+        break;
+    case LINK_NOT_LEADER:
+        if (req->queue == QUEUE_ADMIN)
+            enqueue(req, QUEUE_ADMIN_LEADER);
+        else
+            ask_elsewhere(link, req);
+        break;
+    case LINK_UNAVAILABLE:
+        ask_elsewhere(link, req);
+        break;
+    default:
+        if (r->reply.size)
+            request_finish(req, UPSTREAM_NOT_APPLIED, 0, r->reply);
+        else
+            request_fail(req, UPSTREAM_NOT_APPLIED, "BUSY the node refused");
+    }
+    return true;
+}
+
+void reads_link_down(struct upstream_link *link) {
+    struct upstream *up = link->up;
+    for (uint32_t i = 0; link->reads.requests > 0 && i < up->slot_count; i++) {
+        struct read_slot *slot = &up->slots[i];
+        if (slot->link != link)
+            continue;
+        struct upstream_request *req = slot->req;
+        slot_release(up, slot);
+        if (!req)
+            continue;
+        req->link = NULL;
+        req->id = 0;
+        if (req->kind == UPSTREAM_ADMIN)
+            request_fail(req, UPSTREAM_UNKNOWN, "UNAVAILABLE the connection to the node broke");
+        else
+            enqueue(req, (enum read_queue)req->queue);
+    }
+    CHECK(link->reads.requests == 0);
+}
