@@ -356,6 +356,13 @@ static void note_cut(struct opening *o, struct log_position at, uint64_t index) 
     }
 }
 
+static int fail_epoch(struct opening *o, const struct segment *s, uint64_t offset, uint32_t epoch) {
+    return fail(o, -EBADMSG,
+                "%s, offset %" PRIu64 ": a record of start %u, but %s knows of %u only: an older "
+                "copy?",
+                s->name, offset, epoch, LOG_BASE_NAME, o->log->epoch);
+}
+
 static int take_record(struct opening *o, struct segment *s, const struct record *r) {
     uint64_t index = r->head.index;
     if (index == 0 || (o->first_index > 0 && index > o->last_index + 1))
@@ -363,9 +370,7 @@ static int take_record(struct opening *o, struct segment *s, const struct record
                     "%s, offset %u: a gap: a record with index %" PRIu64 " follows index %" PRIu64,
                     s->name, o->tail.offset, index, o->last_index);
     if (r->head.epoch > o->log->epoch)
-        return fail(o, -EBADMSG,
-                    "%s, offset %u: a record of start %u, but %s knows of %u only: an older copy?",
-                    s->name, o->tail.offset, r->head.epoch, LOG_BASE_NAME, o->log->epoch);
+        return fail_epoch(o, s, o->tail.offset, r->head.epoch);
     if (o->first_index == 0) {
         o->first_index = index;
     } else if (index <= o->last_index) {
@@ -472,6 +477,8 @@ static int search_segment(struct opening *o, const struct found *f, uint64_t fro
             continue;
         if (log_position_before(o->tail, record.head.durable))
             return damaged(o, record.head.durable, f->segment->name, at);
+        if (record.head.epoch > o->log->epoch)
+            return fail_epoch(o, f->segment, at, record.head.epoch);
         /* Of the tail cut by an earlier start, or of this one. */
         uint64_t end = at + record.bytes;
         if (record.head.epoch >= o->epoch && end > counted_to && end <= f->segment->bytes) {

@@ -165,7 +165,8 @@ struct node {
     bool round_active;
 
     /* members */
-    struct list peers; /* struct peer: everyone in the membership but us */
+    struct list peers; /* struct peer: everyone in the membership but us, and who spoke to us */
+    uint32_t peer_count;
     uint64_t status_at_ms, members_at_ms;
     struct list joins;
     uint64_t change_index; /* of the last membership entry applied */

@@ -236,7 +236,9 @@ static bool promote_step(struct node *n, const struct membership *now) {
             return propose_role(n, now, m->id, MEMBER_VOTER);
         struct core_update u;
         int rc = core_catch_up(n->core, node_now(n), m->id, &u);
-        node_carry_out(n, rc > 0 ? 0 : rc, &u);
+        /* The library looks at a round only when the learner's log grows: give it something to grow by. */
+        if (node_carry_out(n, rc > 0 ? 0 : rc, &u))
+            node_propose(n, CORE_BARRIER, slice_of(NULL, 0));
         return true;
     }
     return false;

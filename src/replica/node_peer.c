@@ -1,6 +1,7 @@
 /* What arrives from other nodes, and what goes to them. */
 #include "replica/node_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct peer *node_peer(struct node *n, uint64_t id) {
@@ -12,6 +13,20 @@ struct peer *node_peer(struct node *n, uint64_t id) {
     return NULL;
 }
 
+/* A node that speaks to us although no membership that we hold names it: we may be new, and it the
+ * leader. It is remembered, so that we can answer, until the next membership. */
+static struct peer *peer_of_sender(struct node *n, uint64_t id, const char *address) {
+    struct peer *p = node_peer(n, id);
+    if (p || *address == 0 || n->peer_count >= 2 * MEMBERS_MAX)
+        return p;
+    p = xcalloc(1, sizeof *p);
+    p->id = id;
+    snprintf(p->address, sizeof p->address, "%s", address);
+    list_push_back(&n->peers, &p->node);
+    n->peer_count++;
+    return p;
+}
+
 void node_sync_peers(struct node *n) {
     struct membership m;
     node_membership(n, &m);
@@ -19,6 +34,7 @@ void node_sync_peers(struct node *n) {
         struct peer *p = LIST_ENTRY(it, struct peer, node);
         if (!membership_find(&m, p->id)) {
             list_remove(&p->node);
+            n->peer_count--;
             free(p);
         }
     }
@@ -30,6 +46,7 @@ void node_sync_peers(struct node *n) {
             p = xcalloc(1, sizeof *p);
             p->id = m.members[i].id;
             list_push_back(&n->peers, &p->node);
+            n->peer_count++;
         }
         memcpy(p->address, m.members[i].address, sizeof p->address);
     }
@@ -271,7 +288,7 @@ bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint
                         struct slice payload) {
     if (n->state == NODE_FAILED)
         return true;
-    struct peer *p = node_peer(n, from);
+    struct peer *p = peer_of_sender(n, from, address);
     if (p)
         p->heard_ms = node_now(n);
     struct wire_read read;

@@ -90,8 +90,8 @@ uint64_t keyspace_count(struct keyspace *ks,
 /* Deletes up to limit keys whose time has come as of now_ms (the log's time, not a reader's). */
 int keyspace_sweep_expired(struct keyspace *ks, uint64_t now_ms, uint64_t limit,
                            uint64_t *ret_deleted) WARN_UNUSED;
-uint64_t
-keyspace_next_node_id(struct keyspace *ks); /* NODE.ALLOC: counts up from 1, never the same again */
+uint64_t keyspace_next_node_id(struct keyspace *ks); /* NODE.ALLOC: counts up from 2 (node 1 began
+                                                        the cluster), never the same again */
 
 /* Implemented by the commands (commands.c), called by the storage: runs one command, appends one
  * reply. Unknown commands, wrong arity and wrong kind (a write on a view) are error replies.

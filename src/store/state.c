@@ -6,14 +6,14 @@
 
 enum {
     STATE_FORMAT = 1, /* of the whole environment: raised when any record changes its meaning */
-    STATE_BYTES = 4 + 8 * 8 + 2 * 16 + 8 * STORE_DB_COUNT,
+    STATE_BYTES = 4 + 8 * 8 + 2 * 16 + 8 * STORE_DB_COUNT + 4,
     MEMBERSHIP_FORMAT = 1,
 };
 #define STATE_KEY "state"
 #define MEMBERSHIP_KEY "membership"
 
 struct state state_new(void) {
-    return (struct state){.next_object_id = 1, .next_node_id = 1};
+    return (struct state){.next_object_id = 1, .next_node_id = 2};
 }
 
 static uint8_t *put64(uint8_t *at, uint64_t v) {
@@ -48,7 +48,8 @@ int state_load(struct env_txn *t, struct state *ret_state) {
     s.session_sum = reader_hash(&r);
     for (int i = 0; i < STORE_DB_COUNT; i++)
         s.key_count[i] = reader_u64(&r);
-    if (!reader_done(&r))
+    uint32_t crc = reader_u32(&r);
+    if (!reader_done(&r) || crc != crc32c(0, slice_of(bytes.data, bytes.size - 4)))
         return -EBADMSG;
     *ret_state = s;
     return 0;
@@ -71,7 +72,8 @@ int state_save(struct env_txn *t, const struct state *s) {
     at = put64(at, s->session_sum.high);
     for (int i = 0; i < STORE_DB_COUNT; i++)
         at = put64(at, s->key_count[i]);
-    CHECK(at == bytes + sizeof bytes);
+    CHECK(at == bytes + sizeof bytes - 4);
+    put_u32le(at, crc32c(0, slice_of(bytes, sizeof bytes - 4)));
     return table_put(t, TABLE_SYS, slice_str(STATE_KEY), slice_of(bytes, sizeof bytes));
 }
 
@@ -101,9 +103,11 @@ int state_load_membership(struct env_txn *t, uint64_t *ret_index, struct slice *
         return rc;
     struct reader r = reader_of(bytes);
     uint8_t format = reader_u8(&r);
+    uint32_t crc = reader_u32(&r);
+    struct slice checked = slice_of(r.at, reader_left(&r));
     uint64_t index = reader_u64(&r);
     struct slice membership = reader_rest(&r);
-    if (!reader_ok(&r) || format != MEMBERSHIP_FORMAT)
+    if (!reader_ok(&r) || format != MEMBERSHIP_FORMAT || crc != crc32c(0, checked))
         return -EBADMSG;
     *ret_index = index;
     *ret_membership = membership;
@@ -112,12 +116,13 @@ int state_load_membership(struct env_txn *t, uint64_t *ret_index, struct slice *
 
 int state_save_membership(struct env_txn *t, uint64_t index, struct slice membership) {
     uint8_t *at;
-    int rc = table_reserve(t, TABLE_SYS, slice_str(MEMBERSHIP_KEY), 9 + membership.size, &at);
+    int rc = table_reserve(t, TABLE_SYS, slice_str(MEMBERSHIP_KEY), 13 + membership.size, &at);
     if (rc)
         return rc;
     at[0] = MEMBERSHIP_FORMAT;
-    put_u64le(at + 1, index);
+    put_u64le(at + 5, index);
     if (membership.size > 0)
-        memcpy(at + 9, membership.data, membership.size);
+        memcpy(at + 13, membership.data, membership.size);
+    put_u32le(at + 1, crc32c(0, slice_of(at + 5, 8 + membership.size)));
     return 0;
 }

@@ -10,7 +10,7 @@ struct state {
     uint64_t time_ms;        /* log time: of the last entry applied, never going back */
     uint64_t hash_seed;      /* of member and long-key hashes; from the first entry applied */
     uint64_t next_object_id; /* from 1 */
-    uint64_t next_node_id;   /* from 1 */
+    uint64_t next_node_id;   /* from 2: node 1 began the cluster */
     uint64_t data_bytes;
     uint64_t session_count;
     struct hash128 record_sum;  /* over the records of main, with what they have in data */

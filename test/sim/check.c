@@ -1,0 +1,109 @@
+/* What must hold after every event. */
+#include <stdlib.h>
+
+#include "replica/memlog.h"
+#include "sim.h"
+
+enum { INDEXES_MAX = 200000, TERMS_MAX = 100000 };
+static struct {
+    uint64_t term, hash;
+    struct hash128 digest;
+    bool known, digest_known;
+} committed[INDEXES_MAX];
+static uint64_t committed_last;
+static uint64_t leader_of[TERMS_MAX];
+static uint64_t term_last;
+
+void check_reset(void) {
+    memset(committed, 0, sizeof committed[0] * (committed_last + 2));
+    memset(leader_of, 0, sizeof leader_of[0] * (term_last + 2));
+    committed_last = term_last = 0;
+}
+
+static void check_leader(struct server *s) {
+    if (!node_is_leader(s->node))
+        return;
+    uint64_t term = node_term(s->node);
+    if (term >= TERMS_MAX)
+        sim_violation("terms run away: %llu", (unsigned long long)term);
+    if (term > term_last)
+        term_last = term;
+    if (leader_of[term] == 0) {
+        leader_of[term] = s->node_id;
+        stats.elections++;
+        sim_trace("s%d leads term %llu", s->index, (unsigned long long)term);
+    } else if (leader_of[term] != s->node_id) {
+        sim_violation("two leaders in term %llu: %llu and %llu", (unsigned long long)term,
+                      (unsigned long long)leader_of[term], (unsigned long long)s->node_id);
+    }
+}
+
+static void check_committed(struct server *s) {
+    const struct memlog *log = node_memlog(s->node);
+    uint64_t commit = node_commit_index(s->node);
+    uint64_t from = s->seen_commit + 1 < log->first_index ? log->first_index : s->seen_commit + 1;
+    for (uint64_t i = from; i <= commit && i <= log->last_index; i++) {
+        const struct core_entry *e = memlog_get(log, i);
+        uint64_t hash = hash64(e->body, (uint64_t)e->type);
+        if (i >= INDEXES_MAX)
+            sim_violation("the log is too long for the simulator");
+        if (!committed[i].known) {
+            committed[i].known = true;
+            committed[i].term = e->term;
+            committed[i].hash = hash;
+            if (i > committed_last)
+                committed_last = i;
+        } else if (committed[i].term != e->term || committed[i].hash != hash) {
+            sim_violation("s%d committed another entry at %llu: term %llu, was %llu", s->index,
+                          (unsigned long long)i, (unsigned long long)e->term,
+                          (unsigned long long)committed[i].term);
+        }
+    }
+    if (commit <= log->last_index && commit > s->seen_commit)
+        s->seen_commit = commit;
+}
+
+static void check_digest(struct server *s) {
+    uint64_t applied = node_applied_index(s->node);
+    if (applied == s->seen_applied || applied >= INDEXES_MAX)
+        return;
+    if (applied < s->seen_applied)
+        sim_violation("s%d applied index went back from %llu to %llu", s->index,
+                      (unsigned long long)s->seen_applied, (unsigned long long)applied);
+    s->seen_applied = applied;
+    struct hash128 digest = store_digest(node_store(s->node));
+    if (applied > committed_last)
+        committed_last = applied;
+    if (!committed[applied].digest_known) {
+        committed[applied].digest_known = true;
+        committed[applied].digest = digest;
+    } else if (!hash128_equal(committed[applied].digest, digest)) {
+        sim_violation("s%d digest differs at %llu", s->index, (unsigned long long)applied);
+    }
+}
+
+void check_server(struct server *s) {
+    check_leader(s);
+    check_committed(s);
+    check_digest(s);
+}
+
+/* All living members have applied the same. */
+bool check_converged(void) {
+    struct server *leader = server_leader();
+    if (!leader)
+        return false;
+    struct membership m;
+    node_membership(leader->node, &m);
+    uint64_t applied = node_applied_index(leader->node);
+    if (applied != node_commit_index(leader->node))
+        return false;
+    for (uint32_t i = 0; i < m.count; i++) {
+        struct server *s = server_at(m.members[i].address);
+        if (s->node_id != m.members[i].id || s->dead_for_good)
+            continue;
+        if (!s->node || node_applied_index(s->node) != applied)
+            return false;
+    }
+    return true;
+}

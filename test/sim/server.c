@@ -1,0 +1,210 @@
+/* Servers: a node on its simulated disk. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sim.h"
+
+/* ---- the environment ---- */
+
+static uint64_t env_now_ms(void *env) {
+    return ((struct server *)env)->clock_ms + sim.now_us / 1000;
+}
+
+static uint64_t env_wall_ms(void *env) {
+    return 1700000000000u + sim.now_us / 1000 + ((struct server *)env)->wall_skew_ms;
+}
+
+static void env_random(void *env, void *out, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        ((uint8_t *)out)[i] = (uint8_t)rand_u64(&sim.rand);
+}
+
+static void env_peer_send(void *env, uint64_t id, const char *address, struct slice frame) {
+    net_peer_send(env, id, address, frame);
+}
+
+static void env_link_send(void *env, void *handle, struct slice frames) {
+    net_link_send(handle, frames);
+}
+
+static void env_link_close(void *env, void *handle) {
+    net_link_close(handle);
+}
+
+static void job_run(void *arg, uint64_t incarnation) {
+    struct server *s = arg;
+    if (!s->node || s->incarnation != incarnation)
+        return;
+    struct list *first = list_first(&s->jobs);
+    if (!first)
+        return;
+    list_remove(first);
+    struct background_job *job = LIST_ENTRY(first, struct background_job, node);
+    job->status = job->fn(job->arg);
+    stats.snapshots++;
+    job->done(job->arg, job->status);
+    server_after(s);
+}
+
+static void env_background(void *env, struct background_job *job) {
+    struct server *s = env;
+    list_push_back(&s->jobs, &job->node);
+    sim_at(sim.now_us + 1000 + sim_rand(60000), job_run, s, s->incarnation);
+}
+
+static void env_fatal(void *env, const char *reason) {
+    struct server *s = env;
+    sim_trace("s%d fatal: %s", s->index, reason);
+    s->failed = true;
+    if (!sim.o.io_error)
+        sim_violation("s%d stopped: %s", s->index, reason);
+}
+
+static const struct replica_env_ops env_ops = {
+    .now_ms = env_now_ms,
+    .wall_ms = env_wall_ms,
+    .random = env_random,
+    .peer_send = env_peer_send,
+    .link_send = env_link_send,
+    .link_close = env_link_close,
+    .background = env_background,
+    .fatal = env_fatal,
+};
+
+/* ---- driving ---- */
+
+bool server_busy(const struct server *s) {
+    return s->paused_until_us > sim.now_us;
+}
+
+static void server_step_disk(void *arg, uint64_t incarnation) {
+    struct server *s = arg;
+    if (!s->node || s->incarnation != incarnation)
+        return;
+    s->disk_scheduled = false;
+    mem_disk_step(s->disk);
+    server_after(s);
+}
+
+static void server_tick(void *arg, uint64_t seq) {
+    struct server *s = arg;
+    if (!s->node || s->tick_seq != seq)
+        return;
+    if (server_busy(s)) {
+        sim_at(s->paused_until_us, server_tick, s, seq);
+        return;
+    }
+    s->tick_at_us = UINT64_MAX;
+    node_tick(s->node);
+    server_after(s);
+}
+
+void server_after(struct server *s) {
+    if (s->failed) {
+        server_crash(s, false);
+        return;
+    }
+    node_turn_end(s->node);
+    if (s->failed) {
+        server_crash(s, false);
+        return;
+    }
+    check_server(s);
+    if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
+        s->disk_scheduled = true;
+        uint64_t latency = 80 + sim_rand(400);
+        if (sim.faults && sim.o.slow_disk && sim_chance(20))
+            latency += sim_rand(300000);
+        sim_at(sim.now_us + latency, server_step_disk, s, s->incarnation);
+    }
+    uint64_t deadline = node_deadline_ms(s->node);
+    if (deadline == UINT64_MAX)
+        return;
+    uint64_t at = deadline > s->clock_ms ? (deadline - s->clock_ms) * 1000 : 0;
+    if (at <= sim.now_us)
+        at = sim.now_us + 1000;
+    if (at < s->tick_at_us || s->tick_at_us <= sim.now_us) {
+        s->tick_at_us = at;
+        s->tick_seq = sim.seq + 1;
+        sim_at(at, server_tick, s, s->tick_seq);
+    }
+}
+
+static void server_restart(void *arg, uint64_t incarnation) {
+    struct server *s = arg;
+    if (!s->node && s->incarnation == incarnation && !s->dead_for_good)
+        server_start(s);
+}
+
+void server_start(struct server *s) {
+    if (s->node_id == 0)
+        return;
+    struct node_options options = {
+        .id = s->node_id,
+        .bootstrap = s->bootstrap,
+        .dir = s->dir,
+        .peer_address = s->address,
+        .http_address = "",
+        .redis_address = "",
+        .boot_id = s->boot_id,
+        .map_bytes = 64 << 20,
+        .log_segment_bytes = 128 * 1024,
+        .snapshot_log_bytes = sim.o.snapshots ? 24 * 1024 + (uint64_t)s->index * 3000 : 1u << 30,
+        .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
+    };
+    memcpy(options.cluster_id, s->cluster, sizeof options.cluster_id);
+    char error[256] = "";
+    s->incarnation++;
+    s->failed = false;
+    s->disk_scheduled = false;
+    s->tick_at_us = UINT64_MAX;
+    s->paused_until_us = 0;
+    s->seen_commit = s->seen_applied = 0;
+    s->clock_ms = 1000 + sim_rand(100000);
+    list_init(&s->jobs);
+    stats.restarts++;
+    sim_trace("s%d starts as node %llu", s->index, (unsigned long long)s->node_id);
+    int rc = node_new(&options, &env_ops, s, s->disk, &s->node, error);
+    if (rc < 0)
+        sim_violation("s%d does not start: %s (%s)", s->index, error, strerror(-rc));
+    server_after(s);
+}
+
+void server_crash(struct server *s, bool power) {
+    if (!s->node)
+        return;
+    sim_trace("s%d %s", s->index, power ? "loses power" : "is killed");
+    stats.crashes++;
+    struct node *n = s->node;
+    s->node = NULL;
+    s->incarnation++;
+    net_server_down(s);
+    mem_disk_crash(s->disk, power ? MEM_DISK_POWER_CUT : MEM_DISK_KILL);
+    node_abandon(n);
+    if (power) {
+        stats.power_cuts++;
+        snprintf(s->boot_id, sizeof s->boot_id, "boot-%d-%u", s->index, ++s->boots);
+    }
+    if (sim.faults || s->failed)
+        sim_at(sim.now_us + (sim_chance(500) ? sim_rand(30000) : sim_rand(1500000)), server_restart, s,
+               s->incarnation);
+}
+
+struct server *server_leader(void) {
+    struct server *found = NULL;
+    for (int i = 1; i <= SERVERS_MAX; i++) {
+        struct server *s = &sim.servers[i];
+        if (s->node && node_is_leader(s->node) &&
+            (!found || node_term(s->node) > node_term(found->node)))
+            found = s;
+    }
+    return found;
+}
+
+struct server *server_at(const char *address) {
+    int index = atoi(address + 1);
+    CHECK(index >= 1 && index <= SERVERS_MAX);
+    return &sim.servers[index];
+}

@@ -1,0 +1,128 @@
+/* A whole cluster in one process, driven by one seed: the real node, core, log, store and upstream on a simulated clock,
+ * network and disk. The same seed gives the same run.
+ *
+ *   heap of events -> server (node on mem_disk, store on a memory file system)
+ *                  -> gateway (upstream with clients)
+ *                  -> faults
+ *
+ * After every event the touched server is checked against what was seen before (check.c); clients check their own
+ * histories (client.c). A violation prints the seed and ends the run.
+ */
+#pragma once
+#include <setjmp.h>
+
+#include "base/rand.h"
+#include "gateway/upstream.h"
+#include "mem_disk.h"
+#include "replica/node.h"
+#include "replica/wire.h"
+#include "store/store.h"
+
+enum { SERVERS_MAX = 8, GATEWAYS_MAX = 3, CLIENTS_PER_GATEWAY = 4, KEYS = 3 };
+
+struct sim_options {
+    uint64_t duration_ms; /* with faults */
+    int servers;          /* to grow to: 1, 3 or 5 */
+    bool crash, power, partition, reset, slow_disk, pause, skew, snapshots, remove, io_error;
+    int verbose;
+};
+
+struct server {
+    int index; /* 1.. */
+    char address[16], dir[256], boot_id[32];
+    struct disk *disk;
+    struct node *node; /* NULL: down */
+    uint64_t node_id;  /* 0: has not joined */
+    uint8_t cluster[16];
+    bool bootstrap, wanted, dead_for_good, failed, joining;
+    unsigned incarnation, boots;
+    bool disk_scheduled;
+    uint64_t tick_at_us, tick_seq;
+    uint64_t clock_ms, wall_skew_ms;
+    uint64_t paused_until_us;
+    uint64_t seen_commit, seen_applied;
+    struct list jobs; /* background jobs waiting */
+};
+
+struct slink {
+    struct list node;
+    struct gateway_sim *gateway;
+    struct server *server;
+    unsigned incarnation;
+    struct upstream_link *up;
+    struct node_link *down;
+    bool dead_up, dead_down; /* that side is gone */
+    uint64_t last_at_us[2];
+};
+
+struct gateway_sim {
+    int index;
+    struct upstream *upstream;
+    uint64_t tick_at_us, tick_seq;
+    struct list links;
+    struct client *clients;
+};
+
+struct sim {
+    struct sim_options o;
+    uint64_t seed, now_us, seq, hash, events, end_us;
+    struct rand rand;
+    struct server servers[SERVERS_MAX + 1];
+    struct gateway_sim gateways[GATEWAYS_MAX];
+    bool cut[SERVERS_MAX + 1][SERVERS_MAX + 1]; /* from, to */
+    bool gateway_cut[GATEWAYS_MAX][SERVERS_MAX + 1];
+    unsigned connection[SERVERS_MAX + 1][SERVERS_MAX + 1];
+    uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
+    bool faults;
+    jmp_buf failed;
+    char dir[128];
+};
+extern struct sim sim;
+
+struct sim_stats {
+    uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions, resets, elections,
+        installs, snapshots, joins, removals, promotions, writes, reads, unknown, io_errors, violations;
+};
+extern struct sim_stats stats;
+
+typedef void (*event_fn)(void *arg, uint64_t number);
+void sim_at(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
+void sim_trace(const char *fmt, ...) PRINTF_LIKE(1, 2);
+_Noreturn void sim_violation(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static inline uint64_t sim_rand(uint64_t below) {
+    return rand_below(&sim.rand, below);
+}
+static inline bool sim_chance(unsigned per_thousand) {
+    return sim_rand(1000) < per_thousand;
+}
+
+/* server.c */
+void server_start(struct server *s);
+void server_crash(struct server *s, bool power);
+void server_after(struct server *s); /* after every call into its node */
+struct server *server_leader(void);
+struct server *server_at(const char *address);
+bool server_busy(const struct server *s); /* paused */
+
+/* net.c */
+void net_peer_send(struct server *from, uint64_t id, const char *address, struct slice frame);
+extern const struct upstream_env_ops gateway_env_ops;
+void net_link_send(struct slink *l, struct slice bytes);
+void net_link_close(struct slink *l);
+void net_server_down(struct server *s);
+void net_reset(int a, int b);
+void gateway_after(struct gateway_sim *g);
+void net_free(void);
+
+/* client.c */
+void clients_begin(void);
+void clients_check_end(void);
+void clients_free(void);
+bool clients_progressed(void);
+void admin_join(struct server *s);
+void admin_remove(uint64_t id);
+
+/* check.c */
+void check_reset(void);
+void check_server(struct server *s);
+bool check_converged(void);
