@@ -5,7 +5,7 @@
 #include "base/num.h"
 #include "store/call.h"
 
-enum { SCAN_PAGE_BYTES_MAX = 8 * 1024 * 1024 };
+enum { SCAN_PAGE_BYTES_MAX = 4 * 1024 * 1024 };
 
 /* ---- whole databases ---- */
 

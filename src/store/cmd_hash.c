@@ -10,7 +10,8 @@
 enum {
     /* Hashes up to this size come back whole from one HSCAN, as those that Redis packs do. */
     HSCAN_WHOLE_MEMBERS = 128,
-    HSCAN_PAGE_BYTES_MAX = 8 * 1024 * 1024,
+    /* With one more of the largest values it still fits into a reply. */
+    HSCAN_PAGE_BYTES_MAX = 4 * 1024 * 1024,
 };
 
 /* ---- writing ---- */

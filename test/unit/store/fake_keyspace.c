@@ -128,7 +128,9 @@ static struct fake_record *add(struct keyspace *ks, uint16_t db, struct slice ke
 }
 
 struct keyspace *fake_keyspace_new(void) {
-    return xcalloc(1, sizeof(struct keyspace));
+    struct keyspace *ks = xcalloc(1, sizeof *ks);
+    ks->last_node_id = 1;
+    return ks;
 }
 
 void fake_keyspace_free(struct keyspace *ks) {
