@@ -83,7 +83,9 @@ static int check_indexes(struct verifying *v, struct slice main_key, const struc
     v->expiring++;
     expiry_key(when_key, m->pub.expiry_ms, db, m->pub.id);
     rc = table_get(&v->view->txn, TABLE_EXPIRY, slice_of(when_key, sizeof when_key), &found);
-    return rc > 0 ? -EBADMSG : rc;
+    if (rc < 0)
+        return rc;
+    return rc || found.size > 0 ? -EBADMSG : 0;
 }
 
 static int check_record(struct verifying *v, struct slice main_key, struct slice bytes) {
@@ -135,6 +137,11 @@ int store_verify(struct store_view *view, struct hash128 *ret_digest) {
     if ((rc = check_count(&v, TABLE_IDS, state_key_count(&found))) ||
         (rc = check_count(&v, TABLE_EXPIRY, v.expiring)) ||
         (rc = check_count(&v, TABLE_DATA, v.data_records)))
+        return rc;
+    uint64_t membership_index;
+    struct slice membership;
+    rc = state_load_membership(&view->txn, &membership_index, &membership);
+    if (rc < 0)
         return rc;
     if (memcmp(&found, &view->state, sizeof found) != 0)
         return -EBADMSG;

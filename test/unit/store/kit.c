@@ -23,7 +23,8 @@ void kit_reopen(struct kit *k) {
 
 void kit_open(struct kit *k) {
     *k = (struct kit){.boot_id = "boot-1", .time_ms = 1000000, .seed = 7};
-    snprintf(k->dir, sizeof k->dir, "/tmp/store-test-XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+    snprintf(k->dir, sizeof k->dir, "%s/store-test-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(k->dir));
     snprintf(k->store_dir, sizeof k->store_dir, "%s/store", k->dir);
     kit_reopen(k);
@@ -112,6 +113,11 @@ static void on_reply(void *ctx, const struct session_id *session, uint64_t seque
     buf_append_slice(&k->replies, reply);
 }
 
+static uint64_t kit_term(const struct kit *k) {
+    uint64_t term = store_applied_term(k->store);
+    return term ? term : 1;
+}
+
 void kit_apply(struct kit *k, const struct kit_group *groups, size_t count) {
     struct buf entry = {0};
     bool alone = !k->store->txn.handle;
@@ -120,9 +126,9 @@ void kit_apply(struct kit *k, const struct kit_group *groups, size_t count) {
     k->reply_count = 0;
     if (alone)
         assert_int_equal(store_begin(k->store), 0);
-    assert_int_equal(
-        store_apply(k->store, store_applied_index(k->store) + 1, 1, buf_slice(&entry), on_reply, k),
-        0);
+    assert_int_equal(store_apply(k->store, store_applied_index(k->store) + 1, kit_term(k),
+                                 buf_slice(&entry), on_reply, k),
+                     0);
     if (alone)
         assert_int_equal(store_commit(k->store), 0);
     buf_fini(&entry);
@@ -138,7 +144,8 @@ struct slice kit_run(struct kit *k, const char *command) {
 struct keyspace *kit_begin(struct kit *k) {
     struct store *s = k->store;
     assert_int_equal(store_begin(s), 0);
-    assert_int_equal(store_apply_other(s, store_applied_index(s) + 1, 1, slice_of(NULL, 0)), 0);
+    assert_int_equal(
+        store_apply_other(s, store_applied_index(s) + 1, kit_term(k), slice_of(NULL, 0)), 0);
     if (k->time_ms > s->state.time_ms)
         s->state.time_ms = k->time_ms;
     s->ks.now_ms = s->state.time_ms;
