@@ -106,7 +106,8 @@ static void node_release(struct node *n) {
         free(LIST_ENTRY(it, struct peer, node));
     }
     memlog_fini(&n->memlog);
-    store_view_free(n->view);
+    if (n->view)
+        store_view_free(n->view);
     buf_fini(&n->batch);
     buf_fini(&n->reply_scratch);
     buf_fini(&n->frame);

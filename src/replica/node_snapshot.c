@@ -139,7 +139,8 @@ static int store_rebuild(struct node *n, const char *dir) {
     if (rc == 0 && n->snapshot.index > 0) {
         char path[4096];
         snapshot_path(n, n->snapshot.index, path);
-        rc = store_snapshot_verify(path, &n->snapshot_info, NULL);
+        struct store_snapshot found;
+        rc = store_snapshot_verify(path, &n->snapshot_info, &found);
         if (rc == 0)
             rc = store_snapshot_install(path, dir, n->o.boot_id);
     }
@@ -458,7 +459,8 @@ static int install_prepare(void *arg) {
     struct install *i = arg;
     if (fsync(i->fd) < 0)
         return -errno;
-    int rc = store_snapshot_verify(i->part, &i->info, NULL);
+    struct store_snapshot found;
+    int rc = store_snapshot_verify(i->part, &i->info, &found);
     if (rc == 0)
         rc = store_wipe(i->incoming);
     if (rc == 0)
@@ -522,7 +524,8 @@ static int install_swap(struct node *n, struct install *i) {
         rc = log_reset(n->log, &base);
     if (rc < 0)
         return rc;
-    store_view_free(n->view);
+    if (n->view)
+        store_view_free(n->view);
     n->view = NULL;
     store_abandon(n->store);
     n->store = NULL;

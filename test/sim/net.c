@@ -24,7 +24,7 @@ static void packet_arrive(void *arg, uint64_t number) {
     struct packet *p = arg;
     struct server *to = p->to;
     if (to->node && server_busy(to)) {
-        sim_at(to->paused_until_us + 1, packet_arrive, p, number);
+        sim_at_owned(to->paused_until_us + 1, packet_arrive, p, number);
         return;
     }
     bool lost = !to->node || p->connection != sim.connection[p->from->index][to->index] ||
@@ -72,7 +72,7 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
     if (at <= *last)
         at = *last + 1;
     *last = at;
-    sim_at(at, packet_arrive, p, from->node_id);
+    sim_at_owned(at, packet_arrive, p, from->node_id);
 }
 
 /* ---- links ---- */
@@ -132,7 +132,7 @@ static void chunk_arrive(void *arg, uint64_t number) {
     struct chunk_event *e = arg;
     struct slink *l = e->link;
     if (e->to_node && l->server->node && l->server->incarnation == l->incarnation && server_busy(l->server)) {
-        sim_at(l->server->paused_until_us + 1, chunk_arrive, e, number);
+        sim_at_owned(l->server->paused_until_us + 1, chunk_arrive, e, number);
         return;
     }
     struct slice bytes = slice_of(e->bytes, e->size);
@@ -167,7 +167,7 @@ static void link_push(struct slink *l, bool to_node, struct slice bytes) {
         if (at <= *last)
             at = *last + 1;
         *last = at;
-        sim_at(at, chunk_arrive, e, 0);
+        sim_at_owned(at, chunk_arrive, e, 0);
         bytes.data += n;
         bytes.size -= n;
         first = bytes.size;

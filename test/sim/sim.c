@@ -16,6 +16,7 @@ struct event {
     uint64_t at_us, seq, number;
     event_fn fn;
     void *arg;
+    bool owned; /* arg is freed with the heap */
 };
 static struct event *heap;
 static size_t heap_size, heap_capacity;
@@ -24,16 +25,24 @@ static bool earlier(const struct event *a, const struct event *b) {
     return a->at_us < b->at_us || (a->at_us == b->at_us && a->seq < b->seq);
 }
 
-void sim_at(uint64_t at_us, event_fn fn, void *arg, uint64_t number) {
+static void push(uint64_t at_us, event_fn fn, void *arg, uint64_t number, bool owned) {
     if (heap_size == heap_capacity) {
         heap_capacity = heap_capacity ? heap_capacity * 2 : 1024;
         heap = xrealloc(heap, heap_capacity * sizeof heap[0]);
     }
-    struct event e = {at_us, ++sim.seq, number, fn, arg};
+    struct event e = {at_us, ++sim.seq, number, fn, arg, owned};
     size_t i = heap_size++;
     for (; i > 0 && earlier(&e, &heap[(i - 1) / 2]); i = (i - 1) / 2)
         heap[i] = heap[(i - 1) / 2];
     heap[i] = e;
+}
+
+void sim_at(uint64_t at_us, event_fn fn, void *arg, uint64_t number) {
+    push(at_us, fn, arg, number, false);
+}
+
+void sim_at_owned(uint64_t at_us, event_fn fn, void *arg, uint64_t number) {
+    push(at_us, fn, arg, number, true);
 }
 
 static struct event pop(void) {
@@ -197,6 +206,10 @@ static void remove_tree(void) {
 }
 
 static void sim_end(void) {
+    for (size_t i = 0; i < heap_size; i++)
+        if (heap[i].owned)
+            free(heap[i].arg);
+    heap_size = 0;
     for (int g = 0; g < GATEWAYS_MAX; g++) {
         upstream_free(sim.gateways[g].upstream);
     }

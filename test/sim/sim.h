@@ -87,6 +87,8 @@ extern struct sim_stats stats;
 
 typedef void (*event_fn)(void *arg, uint64_t number);
 void sim_at(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
+/* The argument is freed by the function, or with the run. */
+void sim_at_owned(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
 void sim_trace(const char *fmt, ...) PRINTF_LIKE(1, 2);
 _Noreturn void sim_violation(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static inline uint64_t sim_rand(uint64_t below) {
