@@ -349,7 +349,8 @@ void conn_free(struct conn *c) {
     list_remove(&c->dirty_node);
     list_remove(&c->node);
     c->gw->conn_count--;
-    conn_charge(c);
+    METRIC_ADD(&c->gw->metrics, input_bytes, -c->in_charged);
+    METRIC_ADD(&c->gw->metrics, output_bytes, -c->out_charged);
     c->ops->free(c);
 }
 

@@ -36,7 +36,8 @@ struct http_request {
     void *data; /* the handler's own; freed with free() */
 };
 
-/* What a handler gets; borrowed until it returns. */
+/* What a handler gets; borrowed until it returns. Answering frees the request, perhaps at once: a
+ * handler does not touch it afterwards, and functions that may answer say so by their result. */
 struct http_input {
     const struct http_head *head;
     struct slice rest; /* of the path, behind the route's pattern; not decoded */

@@ -48,17 +48,21 @@ static bool take_consistency(struct http_request *r, const struct http_input *in
         return false;
     }
     struct buf text = {0};
-    int found = http_query(r, in, "min_rev", &text);
     uint64_t revision = 0;
-    bool ok = found == 0 || (found > 0 && num_parse_u64(buf_slice(&text), &revision));
+    int found = http_query(r, in, "min_rev", &text);
+    bool number = found > 0 && num_parse_u64(buf_slice(&text), &revision);
     buf_fini(&text);
-    if (found > 0 && !ok)
+    if (found < 0)
+        return false;
+    if (found > 0 && !number) {
         http_bad_request(r, "min_rev must be a revision: a decimal number");
+        return false;
+    }
     r->base.up.min_index = revision >> REVISION_POSITION_BITS;
-    return ok;
+    return true;
 }
 
-/* ttl, and keepttl where `keep` is not NULL. Appends what KV.PUT takes. False when answered. */
+/* ttl, and keepttl where `keep` is set. Appends what KV.PUT takes. False when answered. */
 static bool take_ttl(struct http_request *r, const struct http_input *in, bool keep,
                      struct buf *out) {
     struct buf text = {0};
