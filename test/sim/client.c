@@ -15,16 +15,17 @@ struct client {
     struct gateway_sim *gateway;
     enum op_kind kind;
     int key;
-    uint64_t id;    /* of an append */
-    uint64_t floor; /* what the answer must not be below: known to be there when the request began */
+    uint64_t id; /* of an append */
+    uint64_t
+        floor; /* what the answer must not be below: known to be there when the request began */
     bool busy;
 };
 
-/* Per key: a counter, where each INCR's answer is unique, and a text of fixed-size ids that only grows, where an APPEND answers
- * the length. Both make linearizability checkable without search: an answer must not be below anything that
- * was known when its request began. */
+/* Per key: a counter, where each INCR's answer is unique, and a text of fixed-size ids that only
+ * grows, where an APPEND answers the length. Both make linearizability checkable without search: an
+ * answer must not be below anything that was known when its request began. */
 static struct {
-    uint64_t count_known;   /* the highest answer of a finished request */
+    uint64_t count_known;       /* the highest answer of a finished request */
     uint8_t counts[COUNTS_MAX]; /* 1: this value was given to an INCR */
     uint64_t incr_done, incr_unknown;
     uint64_t text_known;
@@ -51,7 +52,8 @@ static void check_count(struct client *c, uint64_t value) {
         sim_violation("counter %d runs away: %llu", c->key, (unsigned long long)value);
     if (c->kind == OP_INCR) {
         if (value <= c->floor)
-            sim_violation("counter %d: INCR gave %llu, known before", c->key, (unsigned long long)value);
+            sim_violation("counter %d: INCR gave %llu, known before", c->key,
+                          (unsigned long long)value);
         if (keys[c->key].counts[value]++)
             sim_violation("counter %d: two INCR gave %llu", c->key, (unsigned long long)value);
         keys[c->key].incr_done++;
@@ -84,8 +86,8 @@ static void check_append(struct client *c, uint64_t bytes) {
 static void check_text(struct client *c, struct slice text) {
     uint64_t length = text.size / ID_BYTES;
     if (text.size % ID_BYTES != 0 || length < c->floor)
-        sim_violation("stale text %d: %llu ids, %llu were known", c->key, (unsigned long long)length,
-                      (unsigned long long)c->floor);
+        sim_violation("stale text %d: %llu ids, %llu were known", c->key,
+                      (unsigned long long)length, (unsigned long long)c->floor);
     for (uint64_t i = 0; i < length; i++) {
         char digits[ID_BYTES + 1] = {0};
         memcpy(digits, text.data + i * ID_BYTES, ID_BYTES);
@@ -189,57 +191,82 @@ bool clients_progressed(void) {
     return yes;
 }
 
-/* The final state, from a leader's store: every answered write is in it once, nothing that was not asked for. */
+static void read_key(struct store_view *view, const char *name, struct buf *out) {
+    struct buf packed = {0};
+    struct argv argv = {0};
+    argv_append_strs(&packed, "GET", name, NULL);
+    CHECK(argv_unpack(&argv, buf_slice(&packed)) && store_read(view, 0, 0, 0, &argv, out) == 0);
+    buf_fini(&packed);
+    argv_fini(&argv);
+}
+
+/* Requests under way may or may not have been applied yet. */
+static uint64_t under_way(enum op_kind kind, int key) {
+    uint64_t count = 0;
+    for (int g = 0; g < GATEWAYS_MAX; g++)
+        for (int i = 0; i < CLIENTS_PER_GATEWAY; i++) {
+            const struct client *c = &sim.gateways[g].clients[i];
+            count += c->busy && c->kind == kind && c->key == key;
+        }
+    return count;
+}
+
+static void check_final_count(int k, struct slice reply) {
+    struct reply_item item;
+    uint64_t value = 0;
+    CHECK(reply_next(&reply, &item));
+    if (item.type == '$')
+        CHECK(num_parse_u64(item.bytes, &value));
+    uint64_t unknown = keys[k].incr_unknown + under_way(OP_INCR, k);
+    if (value < keys[k].incr_done || value > keys[k].incr_done + unknown)
+        sim_violation("counter %d ends at %llu: %llu answered, %llu unknown", k,
+                      (unsigned long long)value, (unsigned long long)keys[k].incr_done,
+                      (unsigned long long)unknown);
+}
+
+static void check_final_text(int k, struct slice reply) {
+    struct reply_item item;
+    CHECK(reply_next(&reply, &item));
+    struct client probe = {.kind = OP_READ_TEXT, .key = k, .floor = keys[k].text_known};
+    struct slice text = item.type == '$' ? item.bytes : slice_of(NULL, 0);
+    check_text(&probe, text);
+    uint64_t length = text.size / ID_BYTES,
+             unknown = keys[k].append_unknown + under_way(OP_APPEND, k);
+    static uint8_t seen[APPENDS_MAX * KEYS];
+    memset(seen, 0, sizeof seen);
+    for (uint64_t i = 0; i < length; i++) {
+        uint64_t id = keys[k].text_ids[i];
+        if (id == 0 || id > id_next || id >= sizeof seen || seen[id]++)
+            sim_violation("text %d: id %llu twice or never asked for", k, (unsigned long long)id);
+    }
+    if (length < keys[k].append_done || length > keys[k].append_done + unknown)
+        sim_violation("text %d has %llu ids: %llu answered, %llu unknown", k,
+                      (unsigned long long)length, (unsigned long long)keys[k].append_done,
+                      (unsigned long long)unknown);
+}
+
+/* The final state, from a leader's store: every answered write is in it once, nothing that was not
+ * asked for. */
 void clients_check_end(void) {
     struct server *leader = server_leader();
     struct store_view *view;
+    struct buf replies[2 * KEYS] = {0};
     CHECK(store_view_new(node_store(leader->node), &view) == 0);
     CHECK(store_view_begin(view) == 0);
-    struct argv argv = {0};
     for (int k = 0; k < KEYS; k++) {
-        char name[16];
-        struct buf packed = {0}, out = {0};
-        struct reply_item item;
-        struct slice reply;
-        snprintf(name, sizeof name, "c%d", k);
-        argv_append_strs(&packed, "GET", name, NULL);
-        CHECK(argv_unpack(&argv, buf_slice(&packed)) && store_read(view, 0, 0, 0, &argv, &out) == 0);
-        reply = buf_slice(&out);
-        uint64_t value = 0;
-        CHECK(reply_next(&reply, &item));
-        if (item.type == '$')
-            CHECK(num_parse_u64(item.bytes, &value));
-        if (value < keys[k].incr_done || value > keys[k].incr_done + keys[k].incr_unknown)
-            sim_violation("counter %d ends at %llu: %llu answered, %llu unknown", k, (unsigned long long)value,
-                          (unsigned long long)keys[k].incr_done, (unsigned long long)keys[k].incr_unknown);
-        buf_reset(&packed);
-        buf_reset(&out);
+        char name[3] = {'c', (char)('0' + k), 0};
+        read_key(view, name, &replies[2 * k]);
         name[0] = 't';
-        argv_append_strs(&packed, "GET", name, NULL);
-        CHECK(argv_unpack(&argv, buf_slice(&packed)) && store_read(view, 0, 0, 0, &argv, &out) == 0);
-        reply = buf_slice(&out);
-        CHECK(reply_next(&reply, &item));
-        struct client probe = {.kind = OP_READ_TEXT, .key = k, .floor = keys[k].text_known};
-        struct slice text = item.type == '$' ? item.bytes : slice_of(NULL, 0);
-        check_text(&probe, text);
-        uint64_t length = text.size / ID_BYTES;
-        uint8_t *seen = xcalloc(id_next + 1, 1);
-        for (uint64_t i = 0; i < length; i++) {
-            uint64_t id = keys[k].text_ids[i];
-            if (id == 0 || id > id_next || seen[id]++)
-                sim_violation("text %d: id %llu twice or never asked for", k, (unsigned long long)id);
-        }
-        free(seen);
-        if (length < keys[k].append_done || length > keys[k].append_done + keys[k].append_unknown)
-            sim_violation("text %d has %llu ids: %llu answered, %llu unknown", k, (unsigned long long)length,
-                          (unsigned long long)keys[k].append_done,
-                          (unsigned long long)keys[k].append_unknown);
-        buf_fini(&packed);
-        buf_fini(&out);
+        read_key(view, name, &replies[2 * k + 1]);
     }
-    argv_fini(&argv);
     store_view_end(view);
     store_view_free(view);
+    for (int k = 0; k < KEYS; k++) {
+        check_final_count(k, buf_slice(&replies[2 * k]));
+        check_final_text(k, buf_slice(&replies[2 * k + 1]));
+    }
+    for (int k = 0; k < 2 * KEYS; k++)
+        buf_fini(&replies[k]);
     done_at_check = done_total;
 }
 
@@ -255,14 +282,16 @@ struct admin_op {
     struct server *server;
 };
 
-static void joined(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index, struct slice reply) {
+static void joined(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
+                   struct slice reply) {
     struct admin_op *op = (struct admin_op *)up;
     struct server *s = op->server;
     struct reply_item item;
     free(op);
     if (s)
         s->joining = false;
-    if (!s || outcome != UPSTREAM_DONE || s->node_id != 0 || !reply_next(&reply, &item) || item.type != '%')
+    if (!s || outcome != UPSTREAM_DONE || s->node_id != 0 || !reply_next(&reply, &item) ||
+        item.type != '%')
         return;
     for (int i = 0; i < 2; i++) {
         struct reply_item key, value;

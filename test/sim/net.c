@@ -84,7 +84,6 @@ struct chunk_event {
     uint8_t bytes[];
 };
 
-
 static bool slink_cut(const struct slink *l) {
     return sim.gateway_cut[l->gateway->index][l->server->index];
 }
@@ -131,7 +130,8 @@ static void link_connect(void *arg, uint64_t number) {
 static void chunk_arrive(void *arg, uint64_t number) {
     struct chunk_event *e = arg;
     struct slink *l = e->link;
-    if (e->to_node && l->server->node && l->server->incarnation == l->incarnation && server_busy(l->server)) {
+    if (e->to_node && l->server->node && l->server->incarnation == l->incarnation &&
+        server_busy(l->server)) {
         sim_at_owned(l->server->paused_until_us + 1, chunk_arrive, e, number);
         return;
     }
@@ -189,7 +189,7 @@ void net_link_close(struct slink *l) {
 
 void net_server_down(struct server *s) {
     for (int g = 0; g < GATEWAYS_MAX; g++)
-        LIST_FOREACH(it, &sim.gateways[g].links) {
+        LIST_FOREACH (it, &sim.gateways[g].links) {
             struct slink *l = LIST_ENTRY(it, struct slink, node);
             if (l->server == s && !l->dead_down) {
                 l->dead_down = true;
@@ -274,7 +274,7 @@ void net_free(void) {
     for (int g = 0; g < GATEWAYS_MAX; g++) {
         if (!sim.gateways[g].links.next)
             continue;
-        LIST_FOREACH_SAFE(it, &sim.gateways[g].links) {
+        LIST_FOREACH_SAFE (it, &sim.gateways[g].links) {
             free(LIST_ENTRY(it, struct slink, node));
         }
     }

@@ -188,8 +188,8 @@ void server_crash(struct server *s, bool power) {
         snprintf(s->boot_id, sizeof s->boot_id, "boot-%d-%u", s->index, ++s->boots);
     }
     if (sim.faults || s->failed)
-        sim_at(sim.now_us + (sim_chance(500) ? sim_rand(30000) : sim_rand(1500000)), server_restart, s,
-               s->incarnation);
+        sim_at(sim.now_us + (sim_chance(500) ? sim_rand(30000) : sim_rand(1500000)), server_restart,
+               s, s->incarnation);
 }
 
 struct server *server_leader(void) {

@@ -78,7 +78,8 @@ void sim_violation(const char *fmt, ...) {
     va_end(ap);
     stats.violations++;
     printf("VIOLATION seed=%llu t=%.3f ms: %s\n  replay: run_sim --seed %llu --verbose\n",
-           (unsigned long long)sim.seed, (double)sim.now_us / 1000.0, text, (unsigned long long)sim.seed);
+           (unsigned long long)sim.seed, (double)sim.now_us / 1000.0, text,
+           (unsigned long long)sim.seed);
     fflush(stdout);
     longjmp(sim.failed, 1);
 }
@@ -251,7 +252,8 @@ static void settle(void) {
         if (server_leader() && i % 10 == 9)
             sim_trace("voters %u leader s%d", voters_now(), server_leader()->index);
     }
-    /* Under load the copies are rarely at the same index at the same moment: that alone is no failure. */
+    /* Under load the copies are rarely at the same index at the same moment: that alone is no
+     * failure. */
     if (!server_leader())
         sim_violation("no leader 20 s after the last fault");
     if (voters_now() != (uint32_t)sim.o.servers)
@@ -281,8 +283,16 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
 }
 
 int main(int argc, char **argv) {
-    struct sim_options o = {.duration_ms = 4000, .crash = true, .power = true, .partition = true, .reset = true,
-                            .slow_disk = true, .pause = true, .skew = true, .snapshots = true, .servers = 3};
+    struct sim_options o = {.duration_ms = 4000,
+                            .crash = true,
+                            .power = true,
+                            .partition = true,
+                            .reset = true,
+                            .slow_disk = true,
+                            .pause = true,
+                            .skew = true,
+                            .snapshots = true,
+                            .servers = 3};
     uint64_t from = 1, to = 20;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--verbose") == 0)
@@ -298,7 +308,9 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--servers") == 0 && i + 1 < argc)
             o.servers = atoi(argv[++i]);
         else {
-            fprintf(stderr, "usage: run_sim [--seed N | --seeds A..B] [--servers N] [--calm] [--verbose]\n");
+            fprintf(
+                stderr,
+                "usage: run_sim [--seed N | --seeds A..B] [--servers N] [--calm] [--verbose]\n");
             return 2;
         }
     }
@@ -308,10 +320,13 @@ int main(int argc, char **argv) {
     for (uint64_t seed = from; seed <= to; seed++)
         run_seed(seed, &o);
     rmdir(sim.dir);
-    printf("runs %lu events %lu messages %lu lost %lu crashes %lu power-cuts %lu starts %lu partitions %lu resets %lu "
-           "elections %lu snapshots-or-installs %lu joins %lu writes %lu reads %lu unknown %lu violations %lu\n",
-           stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes, stats.power_cuts,
-           stats.restarts, stats.partitions, stats.resets, stats.elections, stats.snapshots, stats.joins,
-           stats.writes, stats.reads, stats.unknown, stats.violations);
+    printf("runs %lu events %lu messages %lu lost %lu crashes %lu power-cuts %lu starts %lu "
+           "partitions %lu resets %lu "
+           "elections %lu snapshots-or-installs %lu joins %lu writes %lu reads %lu unknown %lu "
+           "violations %lu\n",
+           stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
+           stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.elections,
+           stats.snapshots, stats.joins, stats.writes, stats.reads, stats.unknown,
+           stats.violations);
     return stats.violations != 0;
 }

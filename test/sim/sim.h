@@ -1,12 +1,12 @@
-/* A whole cluster in one process, driven by one seed: the real node, core, log, store and upstream on a simulated clock,
- * network and disk. The same seed gives the same run.
+/* A whole cluster in one process, driven by one seed: the real node, core, log, store and upstream
+ * on a simulated clock, network and disk. The same seed gives the same run.
  *
  *   heap of events -> server (node on mem_disk, store on a memory file system)
  *                  -> gateway (upstream with clients)
  *                  -> faults
  *
- * After every event the touched server is checked against what was seen before (check.c); clients check their own
- * histories (client.c). A violation prints the seed and ends the run.
+ * After every event the touched server is checked against what was seen before (check.c); clients
+ * check their own histories (client.c). A violation prints the seed and ends the run.
  */
 #pragma once
 #include <setjmp.h>
@@ -80,8 +80,9 @@ struct sim {
 extern struct sim sim;
 
 struct sim_stats {
-    uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions, resets, elections,
-        installs, snapshots, joins, removals, promotions, writes, reads, unknown, io_errors, violations;
+    uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
+        resets, elections, installs, snapshots, joins, removals, promotions, writes, reads, unknown,
+        io_errors, violations;
 };
 extern struct sim_stats stats;
 
