@@ -67,8 +67,9 @@ bool glob_match(struct slice pattern, struct slice text) {
 }
 
 struct slice glob_literal_prefix(struct slice pattern) {
+    static const char special[] = {'*', '?', '[', '\\'};
     size_t n = 0;
-    while (n < pattern.size && !memchr("*?[\\", pattern.data[n], 4))
+    while (n < pattern.size && !memchr(special, pattern.data[n], sizeof special))
         n++;
     return slice_of(pattern.data, n);
 }

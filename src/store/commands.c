@@ -7,16 +7,16 @@
 #include "store/call.h"
 
 #define X(name_, args_, arity_, flags_, first_, last_, step_, group_, since_, exec_, summary_)     \
-    {.name = name_,                                                                                \
-     .args = args_,                                                                                \
-     .arity = arity_,                                                                              \
-     .flags = flags_,                                                                              \
-     .first_key = first_,                                                                          \
-     .last_key = last_,                                                                            \
-     .key_step = step_,                                                                            \
-     .group = group_,                                                                              \
-     .since = since_,                                                                              \
-     .summary = summary_},
+    {.name = (name_),                                                                              \
+     .args = (args_),                                                                              \
+     .arity = (arity_),                                                                            \
+     .flags = (flags_),                                                                            \
+     .first_key = (first_),                                                                        \
+     .last_key = (last_),                                                                          \
+     .key_step = (step_),                                                                          \
+     .group = (group_),                                                                            \
+     .since = (since_),                                                                            \
+     .summary = (summary_)},
 static const struct command commands[] = {COMMAND_TABLE(X)};
 #undef X
 
