@@ -39,7 +39,7 @@ void keyspace_fini(struct keyspace *ks) {
 
 void keyspace_reset(struct keyspace *ks) {
     ks->at_state = AT_NOWHERE;
-    ks->group.valid = false;
+    keyspace_forget_iteration(ks);
     struct buf *bufs[] = {&ks->record, &ks->chunk, &ks->value_scratch, &ks->member_scratch,
                           &ks->next_scratch};
     for (size_t i = 0; i < ARRAY_COUNT(bufs); i++) {
@@ -265,7 +265,7 @@ int keyspace_store(struct keyspace *ks, const struct main_key *main_key,
     struct state *st = ks->state;
     struct slice key = main_key_slice(main_key), bytes = buf_slice(&ks->record);
     uint16_t db = main_key->bytes[0];
-    ks->group.valid = false;
+    keyspace_forget_iteration(ks);
     int rc;
     if (old) {
         CHECK(ks->at_state == AT_FRESH);
@@ -307,7 +307,7 @@ int keyspace_remove_at(struct keyspace *ks) {
     uint8_t id_key[IDS_KEY_BYTES];
     struct hash128 sum = pair_sum(main_key_slice(&ks->at_key), ks->at_bytes);
     ids_key(id_key, db, ks->at.pub.id);
-    ks->group.valid = false;
+    keyspace_forget_iteration(ks);
     int rc = delete_outside(ks, &ks->at);
     if (rc == 0)
         rc = table_delete(ks->txn, TABLE_IDS, slice_of(id_key, sizeof id_key));
@@ -496,7 +496,7 @@ int keyspace_flush(struct keyspace *ks, uint16_t db) {
     CHECK(db < STORE_DB_COUNT);
     uint64_t count = ks->state->key_count[db];
     ks->at_state = AT_NOWHERE;
-    ks->group.valid = false;
+    keyspace_forget_iteration(ks);
     if (count == 0)
         return 0;
     if (count == state_key_count(ks->state))

@@ -33,6 +33,15 @@ struct long_group {
     size_t count, capacity;
 };
 
+/* How far keyspace_member_next() has come when called from the first member on without a change in
+ * between: then the members met must be as many as the record says. */
+struct member_walk {
+    bool valid;
+    uint64_t id;
+    uint64_t met;
+    struct member_cursor at; /* where it goes on */
+};
+
 struct keyspace {
     struct env_txn *txn;
     struct state *state;
@@ -48,6 +57,7 @@ struct keyspace {
     struct slice at_bytes; /* its encoding, in the map */
 
     struct long_group group;
+    struct member_walk walk;
     struct buf record; /* encodings about to be stored */
     struct buf chunk;
     struct buf value_scratch; /* large values put together: one for each function that hands out */
@@ -63,6 +73,12 @@ void keyspace_reset(struct keyspace *ks);
 
 static inline bool keyspace_visible(const struct keyspace *ks, const struct main_record *m) {
     return m->pub.expiry_ms == 0 || m->pub.expiry_ms > ks->now_ms;
+}
+
+/* A record is about to change: what was gathered for iteration does not hold any more. */
+static inline void keyspace_forget_iteration(struct keyspace *ks) {
+    ks->group.valid = false;
+    ks->walk.valid = false;
 }
 
 /* Finds the record of a key, expired or not: 0 and ks->at, or KEYSPACE_MISSING. */

@@ -214,6 +214,12 @@ int keyspace_member_delete(struct keyspace *ks, uint16_t db, struct slice key, s
     return keyspace_store(ks, &main_key, &m, &old);
 }
 
+/* Is this call the next of a walk over all members of the object? */
+static bool on_walk(const struct member_walk *walk, uint64_t id, const struct member_cursor *at) {
+    return walk->valid && walk->id == id && walk->at.hash == at->hash &&
+           walk->at.suffix == at->suffix;
+}
+
 int keyspace_member_next(struct keyspace *ks, uint16_t db, struct slice key,
                          struct member_cursor *cursor, struct slice *ret_field,
                          struct slice *ret_value) {
@@ -222,15 +228,24 @@ int keyspace_member_next(struct keyspace *ks, uint16_t db, struct slice key,
         return rc;
     uint64_t id = ks->at.pub.id, hash = cursor->hash;
     uint32_t suffix = cursor->suffix;
+    struct member_walk *walk = &ks->walk;
     struct member_record m;
     struct slice bytes, value;
+    if (hash == 0 && suffix == 0)
+        *walk = (struct member_walk){.valid = true, .id = id};
+    else if (!on_walk(walk, id, cursor))
+        walk->valid = false;
     rc = seek_member(ks, id, &hash, &suffix, &m, &bytes);
+    if (rc == TABLE_END)
+        return walk->valid && walk->met != ks->at.pub.size ? -EBADMSG : KEYSPACE_MISSING;
     if (rc)
-        return rc < 0 ? rc : KEYSPACE_MISSING;
+        return rc;
     if ((rc = member_value(ks, id, hash, suffix, &m, &ks->next_scratch, &value)))
         return rc;
     *cursor = (struct member_cursor){.hash = hash, .suffix = suffix};
     step(&cursor->hash, &cursor->suffix);
+    walk->at = *cursor;
+    walk->met++;
     *ret_field = m.field;
     *ret_value = value;
     return 0;
