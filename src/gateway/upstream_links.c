@@ -265,6 +265,9 @@ static bool on_topology(struct upstream_link *link, struct slice payload) {
         if (t.term != up->leader_term || t.leader_id != up->leader_id) {
             up->refuser = NULL;
             hold_clear(&up->leader_hold);
+            /* Also for the same leader in a new term: between the two somebody may have cut off
+             * what it had proposed, and then it never answers that. */
+            up->write_link = NULL;
         }
         up->leader_term = t.term;
         up->leader_id = t.leader_id;

@@ -258,6 +258,29 @@ static void test_refused_and_owed_go_in_order(void **state) {
     fake_fini(&t.f);
 }
 
+/* The same leader in a new term may have lost what it had taken before. */
+static void test_new_term_of_the_same_leader(void **state) {
+    struct trio t;
+    struct request r[2] = {0};
+    trio_init(&t);
+    submit_writes(&t, r, 1);
+    fake_turn(&t.f);
+    node_take(t.n[1]);
+    node_topology(&t.f, t.n[1], 7, 1);
+    request_submit(&t.f, &r[1], UPSTREAM_WRITE, "B");
+    fake_advance(&t.f, 50);
+    assert_int_equal(node_take(t.n[1]), 0);
+    fake_advance(&t.f, 60);
+    assert_true(t.n[1]->closed);
+    t.n[1] = node_up(&t.f, 1, 7, 1);
+    fake_turn(&t.f);
+    node_take(t.n[1]);
+    assert_items(t.n[1], "AB", 3);
+    node_answer_all(&t.f, t.n[1]);
+    assert_done(&r[1], UPSTREAM_DONE, "+B\r\n");
+    fake_fini(&t.f);
+}
+
 static void test_leader_steps_down_without_successor(void **state) {
     struct trio t;
     struct request r = {0};
@@ -407,6 +430,22 @@ static void test_time_limits(void **state) {
     assert_int_equal(sent.done, 1);
     assert_done(&next, UPSTREAM_DONE, "+N\r\n");
     assert_int_equal(status_of(&t.f).pending_requests, 0);
+    fake_fini(&t.f);
+}
+
+/* "Not the leader" does not say that nothing was applied. */
+static void test_not_leader_leaves_doubt(void **state) {
+    struct trio t;
+    struct request r = {.up.timeout_ms = 200};
+    trio_init(&t);
+    request_submit(&t.f, &r, UPSTREAM_WRITE, "A");
+    fake_turn(&t.f);
+    node_take(t.n[1]);
+    node_topology(&t.f, t.n[1], 6, 0);
+    node_answer(&t.f, t.n[1], &t.n[1]->items[0], LINK_NOT_LEADER, 0, "");
+    fake_advance(&t.f, 300);
+    assert_done(&r, UPSTREAM_UNKNOWN,
+                "-UNAVAILABLE no leader answered in time; applied: unknown\r\n");
     fake_fini(&t.f);
 }
 
@@ -611,6 +650,29 @@ static void test_reads_move_on(void **state) {
     assert_done(&r, UPSTREAM_DONE, "$1\r\nx\r\n");
     assert_int_equal(r.index, 80);
     fake_fini(&t.f);
+}
+
+/* The second answer must not go to the next read that uses the same place. */
+static void test_read_answered_twice(void **state) {
+    struct fake f;
+    struct request a = {0}, b = {0};
+    static const char *const one[] = {"n1:1"};
+    struct upstream_options o = {.seeds = one, .seed_count = 1};
+    fake_init(&f, &o);
+    fake_turn(&f);
+    struct fake_conn *c = node_up(&f, 1, 5, 1);
+    request_submit(&f, &a, UPSTREAM_READ, "A");
+    fake_turn(&f);
+    node_take(c);
+    struct item item = c->items[0];
+    node_answer_all(&f, c);
+    request_submit(&f, &b, UPSTREAM_READ, "B");
+    fake_turn(&f);
+    node_answer(&f, c, &item, LINK_OK, 1, "+A\r\n");
+    assert_true(c->closed);
+    assert_int_equal(b.done, 0);
+    assert_int_equal(status_of(&f).protocol_errors_total, 1);
+    fake_fini(&f);
 }
 
 static void test_unavailable_reads_are_damped(void **state) {
@@ -1024,17 +1086,20 @@ int main(void) {
         cmocka_unit_test(test_leader_change_mid_flight),
         cmocka_unit_test(test_not_leader_is_damped),
         cmocka_unit_test(test_refused_and_owed_go_in_order),
+        cmocka_unit_test(test_new_term_of_the_same_leader),
         cmocka_unit_test(test_leader_steps_down_without_successor),
         cmocka_unit_test(test_answers_before_and_after_the_question),
         cmocka_unit_test(test_link_break_resends),
         cmocka_unit_test(test_busy_and_refused),
         cmocka_unit_test(test_time_limits),
+        cmocka_unit_test(test_not_leader_leaves_doubt),
         cmocka_unit_test(test_forget),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_free_with_writes_sent),
         cmocka_unit_test(test_request_window),
         cmocka_unit_test(test_byte_window_and_large_requests),
         cmocka_unit_test(test_reads_move_on),
+        cmocka_unit_test(test_read_answered_twice),
         cmocka_unit_test(test_unavailable_reads_are_damped),
         cmocka_unit_test(test_round_robin_and_staying),
         cmocka_unit_test(test_local_is_preferred),
