@@ -296,9 +296,7 @@ static void link_filter_quota(struct node_link *l, const struct link_writes *w) 
     struct slice in = w->commands;
     struct link_write one;
     while (in.size > 0 && link_next_write(&in, &one)) {
-        const struct command *c =
-            argv_unpack(&n->argv, one.packed_argv) ? command_find(n->argv.args[0]) : NULL;
-        if (c && (c->flags & CMD_GROWS)) {
+        if (argv_unpack(&n->argv, one.packed_argv) && command_grows(&n->argv)) {
             link_reply_text(
                 l, one.sequence, LINK_KIND_WRITE, LINK_REFUSED,
                 "OOM command not allowed when used memory > 'maxmemory': the data quota "

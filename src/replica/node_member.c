@@ -236,7 +236,8 @@ static bool promote_step(struct node *n, const struct membership *now) {
             return propose_role(n, now, m->id, MEMBER_VOTER);
         struct core_update u;
         int rc = core_catch_up(n->core, node_now(n), m->id, &u);
-        /* The library looks at a round only when the learner's log grows: give it something to grow by. */
+        /* The library looks at a round only when the learner's log grows: give it something to grow
+         * by. */
         if (node_carry_out(n, rc > 0 ? 0 : rc, &u))
             node_propose(n, CORE_BARRIER, slice_of(NULL, 0));
         return true;
@@ -290,7 +291,7 @@ void node_member_applied(struct node *n, uint64_t index) {
              : self->role == MEMBER_VOTER   ? "voter"
              : self->role == MEMBER_LEARNER ? "learner"
                                             : "joining");
-    n->members_at_ms = node_now(n);
+    n->members_at_ms = n->status_at_ms = node_now(n);
 }
 
 /* ---- ADMIN frames ---- */

@@ -91,11 +91,6 @@ bool join_cluster(const char *nodes, const char *peer_address, struct identity *
     struct upstream_net_options options = {0};
     const char **seeds = split_list(nodes, &options.upstream.seed_count);
     options.upstream.seeds = seeds;
-    if (options.upstream.seed_count == 0) {
-        fprintf(stderr, "cotidal: --join %s: expected HOST:PORT,...\n", nodes);
-        free(seeds);
-        return false;
-    }
     CHECK(loop_new(&j.loop) == 0);
     j.net = upstream_net_new(j.loop, &options);
     j.timer = timer_new(j.loop, join_ask, &j);

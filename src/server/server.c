@@ -53,6 +53,20 @@ static bool address_allowed(const struct server_options *o, const char *option, 
     return false;
 }
 
+static bool addresses_valid(const char *option, const char *list) {
+    size_t count;
+    const char **parts = split_list(list, &count);
+    bool ok = count > 0;
+    for (size_t i = 0; i < count; i++) {
+        struct address a;
+        ok = ok && address_parse(parts[i], &a) && a.port != 0;
+    }
+    free(parts);
+    if (!ok)
+        fprintf(stderr, "cotidal: %s %s: expected HOST:PORT,...\n", option, list);
+    return ok;
+}
+
 static bool addresses_allowed(const struct server_options *o) {
     if ((o->role & ROLES_CLIENTS) &&
         (!address_allowed(o, "--http", o->http) || !address_allowed(o, "--redis", o->redis)))
@@ -65,6 +79,10 @@ static bool addresses_allowed(const struct server_options *o) {
         fprintf(stderr, "cotidal: a web server needs --db HOST:PORT,... of its database nodes\n");
         return false;
     }
+    if (((o->role & ROLE_WEB) && !addresses_valid("--db", o->db)) ||
+        (*o->join && !addresses_valid("--join", o->join)) ||
+        (*o->advertise && !addresses_valid("--advertise", o->advertise)))
+        return false;
     return !(o->role & ROLES_DATA) || address_allowed(o, "--peer", o->peer);
 }
 
@@ -143,11 +161,6 @@ static bool open_gateways(struct server *s) {
         return true;
     size_t seed_count = 1;
     const char **seeds = o->role & ROLE_WEB ? split_list(o->db, &seed_count) : NULL;
-    if (seed_count == 0) {
-        fprintf(stderr, "cotidal: --db %s: expected HOST:PORT,...\n", o->db);
-        free(seeds);
-        return false;
-    }
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
     if (threads > THREADS_MAX)
