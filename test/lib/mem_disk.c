@@ -489,23 +489,28 @@ static int job_carry_out(struct mem_disk *m, struct disk_job *job) {
     return -EINVAL;
 }
 
-bool mem_disk_step(struct disk *d) {
+bool mem_disk_step_line(struct disk *d) {
     struct mem_disk *m = of(d);
-    bool create = !list_empty(&m->creates);
-    if (create && !list_empty(&m->line))
-        create = rand_below(&m->rand, 4) == 0;
-    struct list *node = list_first(create ? &m->creates : &m->line);
+    struct list *node = list_first(&m->line);
     if (!node)
         return false;
     struct disk_job *job = LIST_ENTRY(node, struct disk_job, node);
     list_remove(node);
-    if (create) {
-        job->status = job_carry_out(m, job);
-    } else {
-        job->status = m->line_error ? m->line_error : job_carry_out(m, job);
-        if (job->status < 0 && job->kind != DISK_JOB_CALL)
-            m->line_error = job->status;
-    }
+    job->status = m->line_error ? m->line_error : job_carry_out(m, job);
+    if (job->status < 0 && job->kind != DISK_JOB_CALL && m->line_error == 0)
+        m->line_error = job->status;
+    job->done(job, job->status);
+    return true;
+}
+
+bool mem_disk_step(struct disk *d) {
+    struct mem_disk *m = of(d);
+    struct list *node = list_first(&m->creates);
+    if (!node || (!list_empty(&m->line) && rand_below(&m->rand, 4) > 0))
+        return mem_disk_step_line(d);
+    struct disk_job *job = LIST_ENTRY(node, struct disk_job, node);
+    list_remove(node);
+    job->status = job_carry_out(m, job);
     job->done(job, job->status);
     return true;
 }

@@ -20,6 +20,8 @@ struct disk *mem_disk_clone(const struct disk *d, uint64_t seed);
 /* Carries out one job and calls its done function; false when there was none. Which one, when a
  * CREATE waits besides others, is the seed's choice. */
 bool mem_disk_step(struct disk *d);
+/* The same, but only from the line: CREATE jobs go on waiting. */
+bool mem_disk_step_line(struct disk *d);
 /* Steps until nothing is left. */
 void mem_disk_run(struct disk *d);
 size_t mem_disk_pending(const struct disk *d);

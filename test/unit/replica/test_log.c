@@ -545,6 +545,156 @@ static void test_no_resurrection(void **state) {
     assert_true(torn > 50);
 }
 
+static void run_line(struct disk *d) {
+    while (mem_disk_step_line(d))
+        ;
+}
+
+/* The making of the next segment hangs and a new leader's entries wait for it, while the snapshot
+ * that covers them is durable already: after a crash the old tail belongs to no log any more. */
+static void test_snapshot_ahead_of_conflict(void **state) {
+    for (int ahead = 0; ahead < 2; ahead++) {
+        struct model m;
+        model_init(&m, 11, mem_disk_new(11), SEGMENT_BYTES);
+        m.next_id |= MODEL_ID_FIXED; /* 15 records to a segment */
+        open_good(&m);
+        mem_disk_run(m.disk); /* segment 1 is ready */
+        for (int i = 0; i < 15; i++)
+            model_append_next(&m, 1);
+        run_line(m.disk);
+        assert_int_equal(m.acked.last, 15);
+        model_append(&m, ahead ? 16 : 12, 2);
+        run_line(m.disk);
+        assert_true(log_append_pending(m.log));
+        model_compact(&m, ahead ? 17 : 12, 2);
+        run_line(m.disk);
+        assert_int_equal(m.compactions, 0);
+        model_crash(&m, MEM_DISK_ALL_LOST);
+        open_good(&m);
+        assert_int_equal(m.drops, 1);
+        assert_int_equal(m.acked.last, ahead ? 17 : 12);
+        model_append_next(&m, 3);
+        model_close(&m);
+        open_good(&m);
+        assert_int_equal(m.keep_from, ahead ? 18 : 13);
+        model_close(&m);
+        model_fini(&m);
+        mem_disk_free(m.disk);
+    }
+}
+
+/* A segment begun beyond a torn end must be gone before the stream grows past that end again. */
+static void test_begun_beyond_torn_end(void **state) {
+    uint64_t torn = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct model m;
+        model_init(&m, seed, mem_disk_new(seed), SEGMENT_BYTES);
+        m.next_id |= MODEL_ID_FIXED;
+        open_good(&m);
+        for (int i = 0; i < 13; i++)
+            model_append_next(&m, 1);
+        mem_disk_run(m.disk);
+        for (int i = 0; i < 4; i++)
+            model_append_next(&m, 1);
+        model_crash(&m, MEM_DISK_POWER_CUT);
+        open_good(&m);
+        torn += m.torn;
+        for (int i = 0; i < 2; i++)
+            model_append_next(&m, 1);
+        run_line(m.disk); /* in segment 1 as far as there is room: no other is made */
+        model_crash(&m, MEM_DISK_ALL_LOST);
+        open_good(&m);
+        model_close(&m);
+        model_fini(&m);
+        mem_disk_free(m.disk);
+    }
+    assert_true(torn > 20);
+}
+
+/* Segments that the base has declared dead go at the next start, if a crash was faster. */
+static void test_dead_segments_go(void **state) {
+    struct model m;
+    make_log(&m, 12, 60);
+    mem_disk_run(m.disk);
+    model_compact(&m, m.acked.last, m.acked.last + 1);
+    mem_disk_step_line(m.disk);
+    mem_disk_step_line(m.disk); /* both copies of the base, but no segment yet */
+    assert_non_null(mem_disk_get(m.disk, "log/0000000001.segment").data);
+    model_crash(&m, MEM_DISK_ALL_LOST);
+    assert_non_null(mem_disk_get(m.disk, "log/0000000001.segment").data);
+    open_good(&m);
+    assert_null(mem_disk_get(m.disk, "log/0000000001.segment").data);
+    assert_null(mem_disk_get(m.disk, "log/0000000002.segment").data);
+    model_close(&m);
+    model_fini(&m);
+    mem_disk_free(m.disk);
+}
+
+/* What was superseded again and again does not hold its segments, before a restart or after. */
+static void test_superseded_segments_go(void **state) {
+    for (int reopen = 0; reopen < 2; reopen++) {
+        struct model m;
+        model_init(&m, 13, mem_disk_new(13), SEGMENT_BYTES);
+        m.next_id |= MODEL_ID_FIXED;
+        open_good(&m);
+        for (int i = 0; i < 100; i++) {
+            model_append(&m, model_last(&m) < 5 ? model_last(&m) + 1 : 5, 4);
+            mem_disk_run(m.disk);
+        }
+        assert_int_equal(m.acked.last, 8);
+        assert_true(log_bytes(m.log) > 20 * SEGMENT_BYTES);
+        if (reopen) {
+            model_close(&m);
+            open_good(&m);
+        }
+        model_compact(&m, 4, 5);
+        mem_disk_run(m.disk);
+        assert_true(log_bytes(m.log) <= 2 * SEGMENT_BYTES);
+        model_close(&m);
+        open_good(&m);
+        assert_int_equal(m.acked.last, 8);
+        model_close(&m);
+        model_fini(&m);
+        mem_disk_free(m.disk);
+    }
+}
+
+/* A segment of the same log and number, but of a history that went another way. */
+static void test_forked_copy(void **state) {
+    struct model m;
+    make_log(&m, 14, 10);
+    model_close(&m);
+    struct model *fork = xmemdup(&m, sizeof m);
+    fork->disk = copy_of(&m);
+    fork->next_id += 1000;
+    struct model *both[2] = {&m, fork};
+    for (int i = 0; i < 2; i++) {
+        open_good(both[i]);
+        both[i]->next_id |= MODEL_ID_FIXED;
+        for (int k = 0; k < 60; k++)
+            model_append_next(both[i], 1);
+        model_close(both[i]);
+    }
+    size_t swapped = 0;
+    for (unsigned i = 1; i < 20; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "log/%010u.segment", i);
+        struct slice ours = mem_disk_get(m.disk, name), theirs = mem_disk_get(fork->disk, name);
+        if (!ours.data || !theirs.data || slice_equal(ours, theirs))
+            continue;
+        struct disk *d = copy_of(&m);
+        mem_disk_set(d, name, theirs);
+        expect_refusal(&m, d, "does not follow");
+        swapped++;
+    }
+    assert_true(swapped > 2);
+    mem_disk_free(fork->disk);
+    model_fini(fork);
+    free(fork);
+    model_fini(&m);
+    mem_disk_free(m.disk);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty),
@@ -559,6 +709,11 @@ int main(void) {
         cmocka_unit_test(test_missing_and_foreign_files),
         cmocka_unit_test(test_vote_copies),
         cmocka_unit_test(test_no_resurrection),
+        cmocka_unit_test(test_snapshot_ahead_of_conflict),
+        cmocka_unit_test(test_begun_beyond_torn_end),
+        cmocka_unit_test(test_dead_segments_go),
+        cmocka_unit_test(test_superseded_segments_go),
+        cmocka_unit_test(test_forked_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
