@@ -331,7 +331,11 @@ class Load:
     ends a thread and is kept.
     """
 
+    _made = 0
+
     def __init__(self, nodes, threads_per_node=2):
+        Load._made += 1
+        self.name = f"load{Load._made}"
         self.acknowledged = {}  # key -> value
         self.counts = {}  # counter -> acknowledged increments
         self.errors = []
@@ -355,10 +359,10 @@ class Load:
 
     def _over_redis(self, node, number):
         client = node.redis(single_connection_client=True)
-        counter = f"load-count-{number}"
+        counter = f"{self.name}-count-{number}"
         self.counts[counter] = 0
         while not self._stop.is_set():
-            key = f"load-{number}-{self.steps[number]}"
+            key = f"{self.name}-{number}-{self.steps[number]}"
             assert client.set(key, key) is True
             self.acknowledged[key] = key
             answer = client.incr(counter)
@@ -369,7 +373,7 @@ class Load:
     def _over_http(self, node, number):
         connection = http.client.HTTPConnection(*node.address("http"), timeout=30 * PATIENCE)
         while not self._stop.is_set():
-            key = f"load-{number}-{self.steps[number]}"
+            key = f"{self.name}-{number}-{self.steps[number]}"
             connection.request("PUT", f"/v1/kv/{key}", key)
             answer = Response(connection.getresponse())
             assert answer.status == 201, answer

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import BINARY
+from harness import BINARY, eventually
 
 
 def cotidal(*words, to=None, stdin=b"", **environment):
@@ -55,10 +55,15 @@ def test_options_of_set(solo, key):
 
 def test_status(trio):
     trio.wait_equal_digests()
-    code, out, _ = cotidal("status", to=trio.nodes[1])
-    text = out.decode()
-    assert code == 0, text
-    assert "3 of 3 nodes up" in text and "All 3 copies are equal." in text
+
+    def settled():
+        """What a node knows of the others is a moment old."""
+        code, out, _ = cotidal("status", to=trio.nodes[1])
+        assert code == 0, out
+        return out.decode() if "All 3 copies are equal." in out.decode() else None
+
+    text = eventually(settled)
+    assert "3 of 3 nodes up" in text
     rows = [line for line in text.splitlines() if "voter" in line]
     assert len(rows) == 3 and sum(line.startswith("*") for line in rows) == 1
     for node in trio.nodes:

@@ -1,6 +1,7 @@
 """Wrong input: each gets a precise error, nothing that was stored is harmed, and the process lives."""
 
 import random
+import re
 
 import pytest
 import redis
@@ -40,7 +41,7 @@ def test_malformed_http_gets_an_error_and_closes(solo, request_bytes):
     answer = solo.exchange("http", request_bytes)
     status = int(answer.split(b" ", 2)[1])
     assert status in (400, 501, 505), answer
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert len(re.findall(rb"HTTP/1\.1 \d{3} ", answer)) == 1
     assert b"onnection: close" in answer
 
 
@@ -108,7 +109,7 @@ def test_value_over_the_limit(solo, key):
     (b"*99999999999\r\n", b"invalid multibulk length"),
     (b"GET " + b"a" * 70_000, b"too big inline request"),
     (b"SET 'a\r\n", b"unbalanced quotes in request"),
-])
+], ids=lambda b: repr(b[:30]))
 def test_malformed_resp_in_redis_words(solo, data, words):
     assert solo.exchange("redis", data) == b"-ERR Protocol error: " + words + b"\r\n"
 

@@ -186,7 +186,7 @@ def test_what_clients_ask_at_connect(solo):
     assert tuple(map(int, info["redis_version"].split("."))) >= (7, 0, 0)
     assert info["loading"] == 0
     assert r.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-    assert r.execute_command("COMMAND", "COUNT") > 80
+    assert r.execute_command("COMMAND COUNT") >= 75
     assert r.echo("x") == b"x"
     assert len(r.time()) == 2
     with pytest.raises(redis.ResponseError, match="unknown|Unknown"):

@@ -9,7 +9,7 @@ from harness import BINARY, Node
 
 
 def run(*words):
-    done = subprocess.run([BINARY, *words], capture_output=True, timeout=30)
+    done = subprocess.run([BINARY, *words], capture_output=True, timeout=10)
     return done.returncode, done.stderr.decode()
 
 
