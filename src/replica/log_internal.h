@@ -1,5 +1,5 @@
 /* What the files of the log share. log.c appends and compacts, log_segment.c makes segments ready
- * and retires them, log_open.c reads at start.
+ * and retires them, log_open.c and log_walk.c read at start.
  *
  *             CREATE              RENAME                   first append
  *   (nothing) ------> spare file --------> next segment --------------> segment in use

@@ -7,68 +7,10 @@
  * because a later record may supersede an earlier one. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "replica/log_internal.h"
-
-struct found {
-    struct segment *segment;
-    bool used;
-    struct log_segment_head head; /* when used */
-    uint32_t head_crc;
-};
-
-/* A record that superseded earlier ones. */
-struct cut {
-    struct log_position at;
-    uint64_t index;
-};
-
-struct opening {
-    struct replica_log *log;
-    struct disk *disk;
-    char *error; /* 256 bytes */
-
-    uint32_t *numbers; /* of the segment files in the folder */
-    size_t number_count;
-    uint32_t *spares; /* serial numbers */
-    size_t spare_count;
-    bool vote_missing;
-
-    struct found *found; /* live segments and those beyond the stream, in order */
-    size_t found_count;
-    uint8_t *bytes; /* of the segment loaded last */
-    size_t bytes_capacity;
-    const struct segment *loaded;
-
-    /* the walk */
-    size_t in_stream;         /* of `found`, that hold the stream */
-    struct log_position tail; /* the stream's end */
-    uint32_t epoch;           /* of the last record */
-    uint64_t first_index;     /* 0: no entry */
-    uint64_t last_index;
-    bool base_entry; /* the stream holds an entry at base.index, */
-    uint64_t base_entry_term;
-    struct log_position durable; /* the highest anything in the stream speaks of */
-    struct cut *cuts;
-    size_t cut_count;
-    uint64_t torn_bytes;
-};
-
-static int fail(struct opening *o, int error, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static int fail(struct opening *o, int error, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(o->error, 256, fmt, ap);
-    va_end(ap);
-    return error;
-}
-
-static int fail_io(struct opening *o, int error, const char *name) {
-    return fail(o, error, "%s: %s", name, strerror(-error));
-}
+#include "replica/log_opening.h"
 
 /* ---- the folder ---- */
 
@@ -109,7 +51,7 @@ static int compare_numbers(const void *a, const void *b) {
 static int list_folder(struct opening *o) {
     int r = o->disk->ops->list(o->disk, LOG_FOLDER, on_name, o);
     if (r < 0)
-        return fail_io(o, r, LOG_FOLDER);
+        return log_fail_io(o, r, LOG_FOLDER);
     if (o->number_count > 0)
         qsort(o->numbers, o->number_count, sizeof *o->numbers, compare_numbers);
     if (o->spare_count > 0)
@@ -122,10 +64,11 @@ static int list_folder(struct opening *o) {
 static int open_slots(struct opening *o, struct log_slots *s, uint64_t *ret_fields) {
     int r = log_slots_open(s, ret_fields);
     if (r == -EBADMSG)
-        return fail(o, r, "%s, offset 0: both copies are damaged, or it is not a file of this log",
-                    s->name);
+        return log_fail(o, r,
+                        "%s, offset 0: both copies are damaged, or it is not a file of this log",
+                        s->name);
     if (r < 0 && r != -ENOENT)
-        return fail_io(o, r, s->name);
+        return log_fail_io(o, r, s->name);
     return r;
 }
 
@@ -149,24 +92,25 @@ static int open_small_files(struct opening *o) {
     struct disk_file *old = NULL;
     if (base == -ENOENT) {
         if (o->number_count > 0)
-            return fail(o, -EBADMSG, "%s is missing, though there are segments", LOG_BASE_NAME);
+            return log_fail(o, -EBADMSG, "%s is missing, though there are segments", LOG_BASE_NAME);
         int r = 0;
         if (vote == -ENOENT) {
             r = log_slots_replace(&l->vote_slots, fields, &old);
             if (r < 0)
-                return fail_io(o, r, LOG_VOTE_NAME);
+                return log_fail_io(o, r, LOG_VOTE_NAME);
         }
         l->base_slots.mark = l->vote_slots.mark;
         fields[2] = 1; /* the first segment's number */
         r = log_slots_replace(&l->base_slots, fields, &old);
         if (r < 0)
-            return fail_io(o, r, LOG_BASE_NAME);
+            return log_fail_io(o, r, LOG_BASE_NAME);
     } else if (vote == -ENOENT) {
-        return fail(o, -EBADMSG, "%s is missing, though there is %s", LOG_VOTE_NAME, LOG_BASE_NAME);
+        return log_fail(o, -EBADMSG, "%s is missing, though there is %s", LOG_VOTE_NAME,
+                        LOG_BASE_NAME);
     }
     if (l->vote_slots.mark != l->base_slots.mark)
-        return fail(o, -EBADMSG, "%s and %s are of two different logs", LOG_VOTE_NAME,
-                    LOG_BASE_NAME);
+        return log_fail(o, -EBADMSG, "%s and %s are of two different logs", LOG_VOTE_NAME,
+                        LOG_BASE_NAME);
     l->mark = l->base_slots.mark;
     l->base = (struct log_base){.index = fields[0], .term = fields[1]};
     l->live_from = (uint32_t)fields[2];
@@ -179,23 +123,14 @@ static int open_small_files(struct opening *o) {
 
 static int unlink_file(struct opening *o, const char *name) {
     int r = o->disk->ops->unlink_sync(o->disk, name);
-    return r < 0 ? fail_io(o, r, name) : 0;
+    return r < 0 ? log_fail_io(o, r, name) : 0;
 }
 
 static int open_file(struct opening *o, struct segment *s) {
     int r = o->disk->ops->open(o->disk, s->name, &s->file, &s->bytes);
     if (r < 0)
         s->file = NULL;
-    return r < 0 ? fail_io(o, r, s->name) : 0;
-}
-
-static int read_exact(struct opening *o, const struct segment *s, void *out, size_t bytes) {
-    int64_t n = o->disk->ops->read(o->disk, s->file, 0, out, bytes);
-    if (n < 0)
-        return fail_io(o, (int)n, s->name);
-    if ((size_t)n < bytes)
-        return fail(o, -EIO, "%s: became shorter while it was read", s->name);
-    return 0;
+    return r < 0 ? log_fail_io(o, r, s->name) : 0;
 }
 
 /* Spares of another size than ours (a changed setting, a file whose making was cut short) go. */
@@ -214,7 +149,7 @@ static int open_spares(struct opening *o) {
             /* Filled, but maybe not flushed, when the process was killed. */
             r = o->disk->ops->write_sync(o->disk, s->file, 0, slice_of(NULL, 0));
             if (r < 0)
-                return fail_io(o, r, s->name);
+                return log_fail_io(o, r, s->name);
             continue;
         }
         r = unlink_file(o, s->name);
@@ -230,32 +165,33 @@ static int read_segment_head(struct opening *o, struct found *f) {
     struct segment *s = f->segment;
     uint8_t raw[LOG_SEGMENT_HEAD_BYTES];
     if (s->bytes < LOG_SEGMENT_BYTES_MIN || s->bytes > UINT32_MAX)
-        return fail(o, -EBADMSG, "%s, offset %" PRIu64 ": %s", s->name, s->bytes,
-                    s->bytes > UINT32_MAX ? "larger than any log segment"
-                                          : "the file is truncated");
-    int r = read_exact(o, s, raw, sizeof raw);
+        return log_fail(o, -EBADMSG, "%s, offset %" PRIu64 ": %s", s->name, s->bytes,
+                        s->bytes > UINT32_MAX ? "larger than any log segment"
+                                              : "the file is truncated");
+    int r = log_read_exact(o, s, raw, sizeof raw);
     if (r < 0)
         return r;
     switch (log_segment_head_get(raw, l->mark, s->number, &f->head, &f->head_crc)) {
     case LOG_SEGMENT_UNUSED:
         return 0;
     case LOG_SEGMENT_FOREIGN:
-        return fail(o, -EBADMSG, "%s, offset 0: not a log segment, or its head is damaged",
-                    s->name);
+        return log_fail(o, -EBADMSG, "%s, offset 0: not a log segment, or its head is damaged",
+                        s->name);
     case LOG_SEGMENT_OTHER:
-        return fail(o, -EBADMSG, "%s, offset 8: a segment of another log", s->name);
+        return log_fail(o, -EBADMSG, "%s, offset 8: a segment of another log", s->name);
     case LOG_SEGMENT_RENAMED:
-        return fail(o, -EBADMSG, "%s, offset 16: a later segment of this log under a wrong name",
-                    s->name);
+        return log_fail(o, -EBADMSG,
+                        "%s, offset 16: a later segment of this log under a wrong name", s->name);
     case LOG_SEGMENT_USED:
         f->used = true;
         break;
     }
     if (f->head.bytes != s->bytes)
-        return fail(o, -EBADMSG,
-                    "%s, offset %" PRIu64 ": the file is truncated or was extended: it was made "
-                    "with %" PRIu64 " bytes",
-                    s->name, s->bytes, f->head.bytes);
+        return log_fail(o, -EBADMSG,
+                        "%s, offset %" PRIu64
+                        ": the file is truncated or was extended: it was made "
+                        "with %" PRIu64 " bytes",
+                        s->name, s->bytes, f->head.bytes);
     return 0;
 }
 
@@ -274,8 +210,9 @@ static int open_segments(struct opening *o) {
     for (size_t i = dead; i < o->number_count; i++) {
         uint32_t expected = l->live_from + (uint32_t)(i - dead);
         if (o->numbers[i] != expected)
-            return fail(o, -EBADMSG, LOG_SEGMENT_PATTERN " is missing, though there is a later one",
-                        expected);
+            return log_fail(o, -EBADMSG,
+                            LOG_SEGMENT_PATTERN " is missing, though there is a later one",
+                            expected);
         struct segment *s = segment_new(l);
         list_push_back(&l->segments, &s->node);
         s->number = o->numbers[i];
@@ -290,237 +227,17 @@ static int open_segments(struct opening *o) {
     return 0;
 }
 
-static int load(struct opening *o, const struct segment *s) {
-    if (o->loaded == s)
-        return 0;
-    o->loaded = NULL;
-    if (o->bytes_capacity < s->bytes) {
-        free(o->bytes);
-        o->bytes = xmalloc(s->bytes);
-        o->bytes_capacity = s->bytes;
-    }
-    int r = read_exact(o, s, o->bytes, s->bytes);
-    if (r == 0)
-        o->loaded = s;
-    return r;
-}
-
-/* ---- the walk ---- */
-
-enum record_state { RECORD_GOOD, RECORD_NONE, RECORD_BODY_BAD };
-
-struct record {
-    struct log_record_head head;
-    uint32_t crc;
-    struct slice body;
-    uint64_t bytes; /* with head and padding; may be more than the file has */
-};
-
-/* The record at an offset of the loaded segment, whatever its index. */
-static enum record_state record_at(const struct opening *o, uint64_t offset,
-                                   struct record *ret_record) {
-    const struct segment *s = o->loaded;
-    if (s->bytes < LOG_RECORD_HEAD_BYTES || offset > s->bytes - LOG_RECORD_HEAD_BYTES)
-        return RECORD_NONE;
-    if (!log_record_head_get(o->bytes + offset, o->log->mark, &ret_record->head, &ret_record->crc))
-        return RECORD_NONE;
-    const struct log_record_head *h = &ret_record->head;
-    if (h->segment != s->number)
-        return RECORD_NONE; /* of an earlier life of the file */
-    ret_record->bytes = log_record_bytes(h->body_bytes);
-    if (ret_record->bytes > s->bytes - offset)
-        return RECORD_BODY_BAD;
-    ret_record->body = slice_of(o->bytes + offset + LOG_RECORD_HEAD_BYTES, h->body_bytes);
-    if (log_body_crc(ret_record->body) != h->body_crc)
-        return RECORD_BODY_BAD;
-    size_t padding = log_pad(h->body_bytes) - h->body_bytes;
-    for (size_t i = 0; i < padding; i++)
-        if (ret_record->body.data[h->body_bytes + i] != 0)
-            return RECORD_BODY_BAD;
-    return RECORD_GOOD;
-}
-
-static void note_durable(struct opening *o, struct log_position p) {
-    if (log_position_before(o->durable, p))
-        o->durable = p;
-}
-
-static void note_cut(struct opening *o, struct log_position at, uint64_t index) {
-    if ((o->cut_count & (o->cut_count - 1)) == 0)
-        o->cuts = xrealloc(o->cuts, (o->cut_count ? 2 * o->cut_count : 1) * sizeof *o->cuts);
-    o->cuts[o->cut_count++] = (struct cut){.at = at, .index = index};
-    for (size_t i = 0; i < o->found_count; i++) {
-        struct segment *s = o->found[i].segment;
-        if (s->live_last >= index)
-            s->live_last = index - 1;
-    }
-}
-
-static int fail_epoch(struct opening *o, const struct segment *s, uint64_t offset, uint32_t epoch) {
-    return fail(o, -EBADMSG,
-                "%s, offset %" PRIu64 ": a record of start %u, but %s knows of %u only: an older "
-                "copy?",
-                s->name, offset, epoch, LOG_BASE_NAME, o->log->epoch);
-}
-
-static int take_record(struct opening *o, struct segment *s, const struct record *r) {
-    uint64_t index = r->head.index;
-    if (index == 0 || (o->first_index > 0 && index > o->last_index + 1))
-        return fail(o, -EBADMSG,
-                    "%s, offset %u: a gap: a record with index %" PRIu64 " follows index %" PRIu64,
-                    s->name, o->tail.offset, index, o->last_index);
-    if (r->head.epoch > o->log->epoch)
-        return fail_epoch(o, s, o->tail.offset, r->head.epoch);
-    if (o->first_index == 0) {
-        o->first_index = index;
-    } else if (index <= o->last_index) {
-        note_cut(o, o->tail, index);
-        if (index < o->first_index)
-            o->first_index = index;
-    }
-    uint64_t base = o->log->base.index;
-    if (index <= base) {
-        o->base_entry = index == base;
-        o->base_entry_term = r->head.term;
-    }
-    o->last_index = index;
-    s->live_last = index;
-    s->last_crc = r->crc;
-    o->epoch = r->head.epoch;
-    note_durable(o, r->head.durable);
-    return 0;
-}
-
-/* Whether the segment carries on where the stream ends. */
-static int continues(struct opening *o, const struct found *f, bool *ret_continues) {
-    const struct segment *s = f->segment;
-    *ret_continues = false;
-    if (!f->used)
-        return 0;
-    if (f->head.epoch > o->log->epoch || f->head.epoch < o->epoch)
-        return fail(o, -EBADMSG, "%s, offset 20: of start %u, which does not follow start %u",
-                    s->name, f->head.epoch, f->head.epoch < o->epoch ? o->epoch : o->log->epoch);
-    if (o->in_stream > 0) {
-        const struct segment *before = f[-1].segment;
-        if (f->head.previous_end > o->tail.offset)
-            return 0; /* what lies between is torn or damaged: the search tells */
-        if (f->head.previous_end < o->tail.offset || f->head.previous_crc != before->last_crc)
-            return fail(o, -EBADMSG, "%s, offset 32: does not follow %s, which ends at offset %u",
-                        s->name, before->name, o->tail.offset);
-    }
-    *ret_continues = true;
-    return 0;
-}
-
-static int walk(struct opening *o) {
-    o->tail = (struct log_position){o->log->live_from, 0};
-    for (size_t i = 0; i < o->found_count; i++) {
-        struct found *f = &o->found[i];
-        struct segment *s = f->segment;
-        bool ok = false;
-        int r = continues(o, f, &ok);
-        if (r < 0 || !ok)
-            return r;
-        r = load(o, s);
-        if (r < 0)
-            return r;
-        o->in_stream = i + 1;
-        o->tail = (struct log_position){s->number, LOG_SEGMENT_HEAD_BYTES};
-        o->epoch = f->head.epoch;
-        s->last_crc = f->head_crc;
-        note_durable(o, f->head.durable);
-        struct record record;
-        while (record_at(o, o->tail.offset, &record) == RECORD_GOOD &&
-               record.head.epoch >= o->epoch) {
-            r = take_record(o, s, &record);
-            if (r < 0)
-                return r;
-            o->tail.offset += (uint32_t)record.bytes;
-        }
-        s->end = o->tail.offset;
-    }
-    return 0;
-}
-
-/* ---- damage or a torn tail ---- */
-
-/* `witness` says that the stream was durable up to `claim`, which is behind its end. */
-static int damaged(struct opening *o, struct log_position claim, const char *witness,
-                   uint64_t witness_offset) {
-    struct log_position at = o->tail;
-    /* The stream went on in another segment, whose head is not there: that is what is damaged. (If
-     * it were there it would say that the segment before went on.) */
-    if (claim.segment > at.segment && o->in_stream > 0 &&
-        (o->in_stream == o->found_count || !o->found[o->in_stream].used))
-        at = (struct log_position){at.segment + 1, 0};
-    char name[LOG_NAME_BYTES];
-    snprintf(name, sizeof name, LOG_SEGMENT_PATTERN, at.segment);
-    if (at.segment - o->log->live_from >= o->found_count)
-        return fail(o, -EBADMSG, "%s is missing: %s, offset %" PRIu64 ", shows that it was there",
-                    name, witness, witness_offset);
-    return fail(o, -EBADMSG,
-                "%s, offset %u: damaged: the log was on the disk further than this, as %s, offset "
-                "%" PRIu64 ", shows",
-                name, at.offset, witness, witness_offset);
-}
-
-/* Looks for records of this segment's life from an offset on. */
-static int search_segment(struct opening *o, const struct found *f, uint64_t from) {
-    int r = load(o, f->segment);
-    if (r < 0)
-        return r;
-    struct record record;
-    uint64_t counted_to = from;
-    for (uint64_t at = from; at + LOG_RECORD_HEAD_BYTES <= f->segment->bytes; at += LOG_ALIGN) {
-        /* Nearly all places fail this comparison already. */
-        if (get_u64le(o->bytes + at) != o->log->mark || record_at(o, at, &record) == RECORD_NONE)
-            continue;
-        if (log_position_before(o->tail, record.head.durable))
-            return damaged(o, record.head.durable, f->segment->name, at);
-        if (record.head.epoch > o->log->epoch)
-            return fail_epoch(o, f->segment, at, record.head.epoch);
-        /* Of the tail cut by an earlier start, or of this one. */
-        uint64_t end = at + record.bytes;
-        if (record.head.epoch >= o->epoch && end > counted_to && end <= f->segment->bytes) {
-            o->torn_bytes += end - (at > counted_to ? at : counted_to);
-            counted_to = end;
-        }
-    }
-    return 0;
-}
-
-static int search_evidence(struct opening *o) {
-    struct replica_log *l = o->log;
-    if (log_position_before(o->tail, o->durable))
-        return damaged(o, o->durable, "a record before it", o->tail.offset);
-    if (log_position_before(o->tail, l->durable))
-        return damaged(o, l->durable, LOG_BASE_NAME, 0);
-    if (o->in_stream > 0) {
-        int r = search_segment(o, &o->found[o->in_stream - 1], o->tail.offset);
-        if (r < 0)
-            return r;
-    }
-    for (size_t i = o->in_stream; i < o->found_count; i++) {
-        struct found *f = &o->found[i];
-        if (f->used && log_position_before(o->tail, f->head.durable))
-            return damaged(o, f->head.durable, f->segment->name, 0);
-        int r = search_segment(o, f, f->used ? LOG_SEGMENT_HEAD_BYTES : 0);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 /* Decides what the entries mean together with the base. Sets first_index and last_index, and
  * *ret_drop when they are to be dropped as a whole. */
 static int judge(struct opening *o, bool *ret_drop) {
     const struct log_base *base = &o->log->base;
     *ret_drop = false;
     if (o->first_index > base->index + 1)
-        return fail(o, -EBADMSG,
-                    "%s, offset 0: the entries begin at index %" PRIu64 ", but the snapshot before "
-                    "them ends at %" PRIu64,
-                    o->found[0].segment->name, o->first_index, base->index);
+        return log_fail(o, -EBADMSG,
+                        "%s, offset 0: the entries begin at index %" PRIu64
+                        ", but the snapshot before "
+                        "them ends at %" PRIu64,
+                        o->found[0].segment->name, o->first_index, base->index);
     if (o->first_index > 0)
         *ret_drop =
             o->last_index < base->index || (o->base_entry && o->base_entry_term != base->term);
@@ -571,14 +288,16 @@ static int remove_surplus(struct opening *o) {
 
 /* What a killed process wrote but did not flush looks durable here and need not be. */
 static int flush_stream(struct opening *o) {
-    note_durable(o, o->log->durable);
+    const struct log_position *written = &o->log->durable;
+    uint32_t safe_below =
+        written->segment > o->durable.segment ? written->segment : o->durable.segment;
     for (size_t i = 0; i < o->in_stream; i++) {
         struct segment *s = o->found[i].segment;
-        if (s->number < o->durable.segment)
+        if (s->number < safe_below)
             continue;
         int r = o->disk->ops->write_sync(o->disk, s->file, 0, slice_of(NULL, 0));
         if (r < 0)
-            return fail_io(o, r, s->name);
+            return log_fail_io(o, r, s->name);
     }
     return 0;
 }
@@ -591,7 +310,7 @@ static int write_small_files(struct opening *o, bool drop) {
     struct disk_file *old = NULL;
     int r = log_slots_replace(&l->vote_slots, fields, &old);
     if (r < 0)
-        return fail_io(o, r, LOG_VOTE_NAME);
+        return log_fail_io(o, r, LOG_VOTE_NAME);
     o->disk->ops->close(o->disk, old);
     l->epoch++;
     l->next_number = l->live_from + (uint32_t)o->in_stream;
@@ -602,7 +321,7 @@ static int write_small_files(struct opening *o, bool drop) {
     }
     log_base_fields(l, fields);
     r = log_slots_write(&l->base_slots, fields);
-    return r < 0 ? fail_io(o, r, LOG_BASE_NAME) : 0;
+    return r < 0 ? log_fail_io(o, r, LOG_BASE_NAME) : 0;
 }
 
 /* ---- delivery ---- */
@@ -616,13 +335,14 @@ static int deliver(struct opening *o, void (*on_entry)(void *ctx, const struct l
     size_t cut = 0;
     for (size_t i = 0; i < o->in_stream; i++) {
         struct segment *s = o->found[i].segment;
-        int r = load(o, s);
+        int r = log_load(o, s);
         if (r < 0)
             return r;
         struct record record;
         for (uint32_t at = LOG_SEGMENT_HEAD_BYTES; at < s->end; at += (uint32_t)record.bytes) {
-            if (record_at(o, at, &record) != RECORD_GOOD)
-                return fail(o, -EIO, "%s, offset %u: read twice and was not the same", s->name, at);
+            if (log_record_at(o, at, &record) != RECORD_GOOD)
+                return log_fail(o, -EIO, "%s, offset %u: read twice and was not the same", s->name,
+                                at);
             while (cut < o->cut_count &&
                    !log_position_before((struct log_position){s->number, at}, o->cuts[cut].at))
                 cut++;
@@ -646,9 +366,9 @@ static int open_all(struct opening *o, void (*on_entry)(void *ctx, const struct 
     if (r == 0)
         r = open_segments(o);
     if (r == 0)
-        r = walk(o);
+        r = log_walk(o);
     if (r == 0)
-        r = search_evidence(o);
+        r = log_search_evidence(o);
     if (r == 0)
         r = judge(o, ret_drop);
     if (r == 0)

@@ -1,4 +1,4 @@
-/* Arbitrary bytes as the segment files of a log (src/replica/log_open.c).
+/* Arbitrary bytes as the segment files of a log (src/replica/log_open.c and log_walk.c).
  *
  * The first byte of the input chooses: bit 0: put right the marks and checksums, so that what is
  * behind them is reached; bit 1: make the file as long as its head says; bit 2: the second half is
