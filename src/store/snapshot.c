@@ -74,46 +74,40 @@ static bool trailer_decode(struct slice bytes, struct trailer *ret_trailer) {
     return true;
 }
 
-/* A hash over the hashes of pieces: a receiver can check piece by piece. */
-struct piece_hash {
-    struct buf hashes;
-};
-
-static void piece_hash_add(struct piece_hash *p, struct slice piece) {
-    append_hash(&p->hashes, hash128(piece));
-}
-
-static struct hash128 piece_hash_end(struct piece_hash *p) {
-    struct hash128 h = hash128(buf_slice(&p->hashes));
-    buf_fini(&p->hashes);
-    return h;
-}
-
-/* Reads the file once: hashes over its first body_bytes and over all of it, and, when to_fd is not
- * negative, copies the body. */
-static int read_through(int fd, uint64_t file_bytes, uint64_t body_bytes, int to_fd,
-                        struct hash128 *ret_body, struct hash128 *ret_file) {
-    struct piece_hash body = {0}, file = {0};
+/* A hash over the hashes of 1 MiB pieces, so that a receiver can check piece by piece. Body and
+ * file begin with the same pieces, which are read once: `hashes` goes from the one to the other. */
+static int hash_pieces(int fd, uint64_t from, uint64_t to, int copy_fd, struct buf *hashes) {
     uint8_t *piece = xmalloc(PIECE_BYTES);
     int rc = 0;
-    for (uint64_t at = 0; at < file_bytes && rc == 0; at += PIECE_BYTES) {
-        size_t n = file_bytes - at < PIECE_BYTES ? (size_t)(file_bytes - at) : PIECE_BYTES;
-        size_t of_body = at >= body_bytes ? 0 : body_bytes - at < n ? (size_t)(body_bytes - at) : n;
+    for (uint64_t at = from; at < to && rc == 0; at += PIECE_BYTES) {
+        size_t n = to - at < PIECE_BYTES ? (size_t)(to - at) : PIECE_BYTES;
         rc = files_read_at(fd, at, piece, n);
-        if (rc)
-            break;
-        piece_hash_add(&file, slice_of(piece, n));
-        if (of_body > 0)
-            piece_hash_add(&body, slice_of(piece, of_body));
-        if (to_fd >= 0)
-            rc = files_write_all(to_fd, slice_of(piece, of_body));
+        if (rc == 0)
+            append_hash(hashes, hash128(slice_of(piece, n)));
+        if (rc == 0 && copy_fd >= 0)
+            rc = files_write_all(copy_fd, slice_of(piece, n));
     }
     free(piece);
-    struct hash128 body_hash = piece_hash_end(&body), file_hash = piece_hash_end(&file);
-    if (rc == 0) {
-        *ret_body = body_hash;
-        *ret_file = file_hash;
-    }
+    return rc;
+}
+
+/* Also copies the body when copy_fd is not negative. */
+static int hash_body(int fd, uint64_t body_bytes, int copy_fd, struct buf *hashes,
+                     struct hash128 *ret_hash) {
+    int rc = hash_pieces(fd, 0, body_bytes, copy_fd, hashes);
+    if (rc == 0)
+        *ret_hash = hash128(buf_slice(hashes));
+    return rc;
+}
+
+/* Goes on from hash_body(). */
+static int hash_file(int fd, uint64_t body_bytes, uint64_t file_bytes, struct buf *hashes,
+                     struct hash128 *ret_hash) {
+    uint64_t whole = body_bytes / PIECE_BYTES;
+    hashes->size = (size_t)whole * sizeof(struct hash128);
+    int rc = hash_pieces(fd, whole * PIECE_BYTES, file_bytes, -1, hashes);
+    if (rc == 0)
+        *ret_hash = hash128(buf_slice(hashes));
     return rc;
 }
 
@@ -171,26 +165,27 @@ static void fill_info(const struct trailer *t, uint64_t file_bytes, struct hash1
 static int write_copy(struct store *s, const char *path, int fd, struct store_snapshot *ret_info) {
     struct trailer t = {0};
     struct hash128 file_hash;
+    struct buf hashes = {0}, trailer = {0};
     int rc = env_copy(&s->env, fd);
     if (rc == 0)
         rc = file_size(fd, &t.body_bytes);
     if (rc == 0)
         rc = read_state(path, t.body_bytes, &t);
     if (rc == 0)
-        rc = read_through(fd, t.body_bytes, t.body_bytes, -1, &t.body_hash, &file_hash);
-    if (rc)
-        return rc;
-    struct buf trailer = {0};
-    trailer_encode(&t, &trailer);
-    rc = files_write_all(fd, buf_slice(&trailer));
+        rc = hash_body(fd, t.body_bytes, -1, &hashes, &t.body_hash);
+    if (rc == 0) {
+        trailer_encode(&t, &trailer);
+        rc = files_write_all(fd, buf_slice(&trailer)); /* LMDB left the offset at the end */
+    }
     uint64_t file_bytes = t.body_bytes + trailer.size;
-    buf_fini(&trailer);
     if (rc == 0)
-        rc = read_through(fd, file_bytes, t.body_bytes, -1, &t.body_hash, &file_hash);
+        rc = hash_file(fd, t.body_bytes, file_bytes, &hashes, &file_hash);
     if (rc == 0 && fsync(fd))
         rc = -errno;
     if (rc == 0)
         fill_info(&t, file_bytes, file_hash, ret_info);
+    buf_fini(&hashes);
+    buf_fini(&trailer);
     return rc;
 }
 
@@ -250,12 +245,16 @@ int store_snapshot_verify(const char *path, const struct store_snapshot *info,
     int rc = open_snapshot(path, &fd, &file_bytes, &t);
     if (rc)
         return rc;
-    rc = read_through(fd, file_bytes, t.body_bytes, -1, &body_hash, &file_hash);
+    struct buf hashes = {0};
+    rc = hash_body(fd, t.body_bytes, -1, &hashes, &body_hash);
+    if (rc == 0 && !hash128_equal(body_hash, t.body_hash))
+        rc = -EBADMSG;
+    if (rc == 0)
+        rc = hash_file(fd, t.body_bytes, file_bytes, &hashes, &file_hash);
+    buf_fini(&hashes);
     close(fd);
     if (rc)
         return rc;
-    if (!hash128_equal(body_hash, t.body_hash))
-        return -EBADMSG;
     fill_info(&t, file_bytes, file_hash, &found);
     if (info && (info->file_bytes != found.file_bytes ||
                  !hash128_equal(info->file_hash, found.file_hash) || info->index != found.index ||
@@ -276,7 +275,8 @@ static int copy_body(const char *path, const char *to) {
     int fd, to_fd;
     uint64_t file_bytes;
     struct trailer t;
-    struct hash128 body_hash, file_hash;
+    struct hash128 body_hash;
+    struct buf hashes = {0};
     int rc = open_snapshot(path, &fd, &file_bytes, &t);
     if (rc)
         return rc;
@@ -284,7 +284,7 @@ static int copy_body(const char *path, const char *to) {
     if (to_fd < 0) {
         rc = -errno;
     } else {
-        rc = read_through(fd, file_bytes, t.body_bytes, to_fd, &body_hash, &file_hash);
+        rc = hash_body(fd, t.body_bytes, to_fd, &hashes, &body_hash);
         if (rc == 0 && !hash128_equal(body_hash, t.body_hash))
             rc = -EBADMSG;
         if (rc == 0 && fsync(to_fd))
@@ -293,6 +293,7 @@ static int copy_body(const char *path, const char *to) {
             rc = -errno;
     }
     close(fd);
+    buf_fini(&hashes);
     return rc;
 }
 
