@@ -69,7 +69,8 @@ struct gateway {
     bool draining;
     struct buf scratch; /* for one neutral reply being made; never held across calls */
     struct list shared_node;
-    uint64_t started_ms; /* monotonic */
+    uint64_t started_ms;    /* monotonic */
+    uint64_t warn_again_ms; /* when a client's mischief may be logged again */
 };
 
 /* Borrows shared and upstream until gateway_free(); copies the rest. */

@@ -1,5 +1,5 @@
-/* The route table: every path of ours, once. Dispatch, 405 with Allow, OPTIONS, and
- * docs/http-api.md are made from it. HEAD is allowed wherever GET is. */
+/* The route table: every path of ours, once. Dispatch, 405 with Allow, and OPTIONS are made from
+ * it; docs/http-api.md lists it (a test compares them). HEAD is allowed wherever GET is. */
 #pragma once
 #include "gateway/http_conn.h"
 

@@ -5,8 +5,7 @@
 #include "base/reply.h"
 #include "gateway/redis_conn.h"
 
-void redis_client_update(struct redis_conn *rc, const char *command) {
-    CLIENT_SET(&rc->client, last_command, command);
+void redis_client_update(struct redis_conn *rc) {
     CLIENT_SET(&rc->client, last_ms, gateway_wall_ms(rc->conn.gw));
     CLIENT_SET(&rc->client, queued,
                rc->multi.active ? (int32_t)rc->multi.queued_count : (int32_t)-1);

@@ -142,7 +142,7 @@ void redis_command(struct redis_conn *rc, const struct argv *args, struct buf *o
     } else if (slice_equal_nocase(sub, "LIST")) {
         command_list(args, out);
     } else if (slice_equal_nocase(sub, "GETKEYS")) {
-        if (args->count > 2)
+        if (args->count > 3)
             command_getkeys(args, out);
         else
             redis_error_arity(out, "command", "getkeys");

@@ -145,7 +145,7 @@ static bool check_pair(struct redis_conn *rc, struct slice name, struct slice va
 static void config_set(struct redis_conn *rc, const struct argv *args, struct buf *out) {
     size_t setting;
     if (args->count % 2 != 0) {
-        redis_error_arity(out, "config", "set");
+        reply_error(out, "ERR syntax error");
         return;
     }
     for (size_t a = 2; a < args->count; a += 2)

@@ -7,7 +7,7 @@
 #include "base/reply.h"
 #include "store/store.h"
 
-enum { TRIM_AFTER_MS = 2000 };
+enum { TRIM_AFTER_MS = 2000, WARN_EVERY_MS = 60000 };
 
 /* ---- answers -----------------------------------------------------------------------------------
  */
@@ -146,11 +146,27 @@ static void refuse_in_multi(struct redis_conn *rc) {
         rc->multi.aborted = true;
 }
 
+static void refuse_arity(struct redis_conn *rc, const struct command *cmd, struct buf *out) {
+    refuse_in_multi(rc);
+    if (strcmp(cmd->name, "EXEC") == 0) { /* so that a client sees that nothing ran */
+        redis_multi_reset(rc, true);
+        reply_error(out, "EXECABORT Transaction discarded because of: wrong number of arguments "
+                         "for 'exec' command");
+    } else {
+        command_reply_arity(out, cmd);
+    }
+    redis_answer(rc, buf_slice(out));
+}
+
 /* A browser that was made to talk to us: its next lines could be commands (Redis does the same). */
 static bool looks_like_http(struct redis_conn *rc, const struct argv *args) {
     if (!slice_equal_nocase(args->args[0], "POST") && !slice_equal_nocase(args->args[0], "Host:"))
         return false;
-    log_warn("http-on-redis-port", "peer=%s", rc->client.peer);
+    struct gateway *gw = rc->conn.gw;
+    if (gateway_now_ms(gw) >= gw->warn_again_ms) { /* clients must not fill the log */
+        gw->warn_again_ms = gateway_now_ms(gw) + WARN_EVERY_MS;
+        log_warn("http-on-redis-port", "peer=%s", rc->client.peer);
+    }
     METRIC_ADD(&rc->conn.gw->metrics, redis_malformed_total, 1);
     conn_abort(&rc->conn);
     return true;
@@ -190,6 +206,8 @@ static bool execute(struct redis_conn *rc, const struct argv *args) {
     rc->silent = rc->reply_off || skip;
     rc->reply_skip = false;
     bool done = true;
+    const char *before = rc->client.last_command;
+    CLIENT_SET(&rc->client, last_command, cmd ? cmd->name : "NULL");
     struct buf *out = &rc->conn.gw->scratch;
     buf_reset(out);
     if (!cmd) {
@@ -199,18 +217,17 @@ static bool execute(struct redis_conn *rc, const struct argv *args) {
         command_reply_unknown(out, args);
         redis_answer(rc, buf_slice(out));
     } else if (!command_arity_ok(cmd, args->count)) {
-        refuse_in_multi(rc);
-        command_reply_arity(out, cmd);
-        redis_answer(rc, buf_slice(out));
+        refuse_arity(rc, cmd, out);
     } else {
         done = dispatch(rc, cmd, args);
     }
     if (!done) {
         rc->reply_skip = skip;
+        CLIENT_SET(&rc->client, last_command, before);
         return false;
     }
     METRIC_ADD(&rc->conn.gw->metrics, redis_commands_total, 1);
-    redis_client_update(rc, cmd ? cmd->name : "NULL");
+    redis_client_update(rc);
     return true;
 }
 

@@ -116,6 +116,6 @@ void redis_multi_reset(struct redis_conn *rc, bool unwatch_too);
 /* redis_info.c: INFO inside EXEC, where the keyspace's sizes are not asked for. */
 void redis_info_local(struct redis_conn *rc, const struct argv *args, struct buf *out);
 /* redis_client.c: the fields a command has changed, as CLIENT LIST shows them. */
-void redis_client_update(struct redis_conn *rc, const char *command);
+void redis_client_update(struct redis_conn *rc);
 /* redis_config.c: glob matching as Redis's, without case. */
 bool redis_glob_match(struct slice pattern, struct slice text);

@@ -227,7 +227,7 @@ static void exec_answer(struct conn_request *base, enum upstream_outcome outcome
         buf_reset(&merged);
         reply_error(&merged, "ERR the database node sent a malformed reply");
     }
-    redis_client_update(e->base.rc, "exec");
+    redis_client_update(e->base.rc);
     redis_request_reply(&e->base, buf_slice(&merged));
     buf_fini(&merged);
 }

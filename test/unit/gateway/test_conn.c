@@ -1,6 +1,7 @@
 /* What both protocols share: limits, back-pressure, time limits, clients that go away, draining. */
 #include <stdio.h>
 
+#include "base/rand.h"
 #include "bench.h"
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -296,6 +297,106 @@ static void test_free_with_clients(void **state) {
     free(b);
 }
 
+/* Several clients that talk well and badly, in pieces, over a database that answers in any order
+ * and fails now and then; some read slowly, some go away. Nothing may break, and every counter must
+ * come back to where it began (bench_free() looks). The seed is the run's number. */
+static void test_random_talk(void **state) {
+    static const char *const tokens[] = {
+        "GET a\r\n",
+        "SET a 1\r\n",
+        "*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+        "MULTI\r\n",
+        "EXEC\r\n",
+        "WATCH a b\r\n",
+        "INFO\r\n",
+        "INCR n\r\n",
+        "CLIENT REPLY OFF\r\n",
+        "CLIENT REPLY ON\r\n",
+        "HELLO 3\r\n",
+        "RESET\r\n",
+        "SELECT 2\r\n",
+        "*1\r\n$x",
+        "\"",
+        "\r\n",
+        "QUIT\r\n",
+        "CLIENT LIST\r\n",
+        "COMMAND DOCS\r\n",
+        "CONFIG GET *\r\n",
+        "HSET h f v\r\n",
+        "HGETALL h\r\n",
+        GET("/v1/kv/a"),
+        GET("/v1/kv?values=1"),
+        GET("/_/status"),
+        GET("/_/metrics"),
+        GET("/"),
+        "PUT /v1/kv/a?ttl=5s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+        "PUT /v1/kv/b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        "POST /v1/txn HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "1a\r\n{\"then\":[{\"get\":\"abcd\"}]}\r\n",
+        "0\r\n\r\n",
+        "POST /v1/incr/n HTTP/1.1\r\nHost: x\r\n\r\n",
+        "HEAD /v1/kv/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        "DELETE /v1/kv/a HTTP/1.1\r\nHost: x\r\nIf-Match: *\r\n\r\n",
+        "\xff",
+    };
+    static const char *const failures[] = {"-UNAVAILABLE x\r\n", "-OOM x\r\n", "$-1\r\n", "*1\r\n",
+                                           "*2\r\n:412\r\n:0\r\n"};
+    const struct gateway_options options = {.pipeline_requests_max = 6,
+                                            .output_bytes_max = 4000,
+                                            .input_bytes_total_max = 200000,
+                                            .output_bytes_total_max = 400000};
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct rand r = {.state = seed};
+        struct bench *b = bench_new(&options);
+        struct fake_stream *f[4] = {0};
+        for (int step = 0; step < 400; step++) {
+            size_t i = rand_below(&r, 4);
+            if (!f[i])
+                f[i] = i < 2 ? bench_redis(b) : bench_http(b);
+            const char *token = tokens[rand_below(&r, ARRAY_COUNT(tokens))];
+            size_t size = strlen(token), cut = rand_below(&r, 3) ? size : rand_below(&r, size + 1);
+            switch (rand_below(&r, 12)) {
+            case 0:
+                bench_hang_up(b, f[i]);
+                f[i] = NULL;
+                continue;
+            case 1:
+                fake_stream_block(f[i]);
+                break;
+            case 2:
+                fake_stream_unblock(f[i]);
+                break;
+            case 3:
+                bench_wait(b, 1000 * rand_below(&r, 20));
+                break;
+            case 4:
+                fake_stream_eof(f[i]);
+                break;
+            case 5:
+                for (size_t k = rand_below(&r, 20); k > 0 && fake_upstream_pending(b->up) > 0; k--)
+                    fake_upstream_answer_with(b->up, rand_below(&r, fake_upstream_pending(b->up)),
+                                              (enum upstream_outcome)rand_below(&r, 3),
+                                              failures[rand_below(&r, ARRAY_COUNT(failures))]);
+                break;
+            case 6:
+            case 7:
+                for (size_t k = rand_below(&r, 40); k > 0 && fake_upstream_pending(b->up) > 0; k--)
+                    fake_upstream_answer(b->up, rand_below(&r, fake_upstream_pending(b->up)));
+                break;
+            default:
+                fake_stream_feed(f[i], slice_of(token, cut));
+            }
+            if (rand_below(&r, 2))
+                bench_turn(b);
+        }
+        if (seed % 2)
+            gateway_drain(b->gw);
+        bench_settle(b);
+        bench_free(b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle_memory),
@@ -310,6 +411,7 @@ int main(void) {
         cmocka_unit_test(test_slow_body),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_free_with_clients),
+        cmocka_unit_test(test_random_talk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

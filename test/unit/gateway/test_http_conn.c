@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "bench.h"
+#include "gateway/http_routes.h"
 
 /* One answer, taken off the front of what the client has received. */
 struct answer {
@@ -543,6 +544,25 @@ static void test_outcomes(void **state) {
     bench_free(b);
 }
 
+/* docs/http-api.md lists every route of the table, in its words. */
+static void test_docs(void **state) {
+    static const char *const rows[] = {
+#define X(method, pattern, needs, body, handler, help)                                             \
+    "| `" #method "` | `" pattern "` | " help " |\n",
+        HTTP_ROUTES(X)
+#undef X
+    };
+    FILE *f = fopen(DOCS_DIR "/http-api.md", "r");
+    assert_non_null(f);
+    static char text[64 * 1024];
+    size_t size = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    assert_true(size < sizeof text - 1);
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        if (!strstr(text, rows[i]))
+            fail_msg("docs/http-api.md lacks: %s", rows[i]);
+}
+
 /* Revisions, indexes and Content-Length differ from run to run. */
 static char *normal(const char *text) {
     char *out = xstrdup(text), *to = out;
@@ -605,6 +625,7 @@ int main(void) {
         cmocka_unit_test(test_continue),  cmocka_unit_test(test_keep_alive),
         cmocka_unit_test(test_pipeline),  cmocka_unit_test(test_stale),
         cmocka_unit_test(test_outcomes),  cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_docs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

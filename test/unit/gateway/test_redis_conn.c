@@ -165,7 +165,7 @@ static void test_command(void **state) {
     snprintf(text, sizeof text, ":%zu\r\n", public);
     bench_talk(b, f, "COMMAND COUNT\r\n", text);
     bench_talk(b, f, "COMMAND GETKEYS MSET a 1 b 2\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
-    bench_talk(b, f, "COMMAND GETKEYS PING\r\n", "-ERR The command has no key arguments\r\n");
+    bench_talk(b, f, "COMMAND GETKEYS PING x\r\n", "-ERR The command has no key arguments\r\n");
     bench_talk(b, f, "COMMAND LIST FILTERBY PATTERN incrb*\r\n",
                "*2\r\n$6\r\nincrby\r\n$11\r\nincrbyfloat\r\n");
     bench_talk(b, f, "COMMAND INFO nosuch kv.get\r\n", "*2\r\n*-1\r\n*-1\r\n");
@@ -232,6 +232,9 @@ static void test_multi(void **state) {
     bench_talk(b, f, "MULTI\r\nMULTI\r\nWATCH a\r\nINCR a\r\nEXEC\r\n",
                "+OK\r\n-ERR MULTI calls can not be nested\r\n"
                "-ERR WATCH inside MULTI is not allowed\r\n+QUEUED\r\n*1\r\n:3\r\n");
+    bench_talk(b, f, "MULTI\r\nEXEC x\r\nEXEC\r\n",
+               "+OK\r\n-EXECABORT Transaction discarded because of: wrong number of arguments for "
+               "'exec' command\r\n-ERR EXEC without MULTI\r\n");
     /* A command that fails on the state does not undo the others. */
     bench_talk(b, f, "MULTI\r\nSET s x\r\nINCR s\r\nSET t y\r\nEXEC\r\nGET t\r\n",
                "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n"
