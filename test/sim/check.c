@@ -4,21 +4,29 @@
 #include "replica/memlog.h"
 #include "sim.h"
 
-enum { INDEXES_MAX = 200000, TERMS_MAX = 100000 };
+enum { INDEXES_MAX = 60000, TERMS_MAX = 20000 };
 static struct {
     uint64_t term, hash;
     struct hash128 digest;
+    uint64_t seen_term; /* the highest term in which it was seen committed first */
     bool known, digest_known;
 } committed[INDEXES_MAX];
 static uint64_t committed_last;
 static uint64_t leader_of[TERMS_MAX];
 static uint64_t term_last;
 
+/* Log matching (Raft figure 3.2): what two logs hold at the same index and term is the same, and so
+ * is what precedes. */
+static struct { uint64_t term, hash, before; } seen[INDEXES_MAX][4];
+
 void check_reset(void) {
     memset(committed, 0, sizeof committed[0] * (committed_last + 2));
+    memset(seen, 0, sizeof seen[0] * (committed_last + 2));
     memset(leader_of, 0, sizeof leader_of[0] * (term_last + 2));
     committed_last = term_last = 0;
 }
+
+static void check_completeness(struct server *s);
 
 static void check_leader(struct server *s) {
     if (!node_is_leader(s->node))
@@ -32,6 +40,7 @@ static void check_leader(struct server *s) {
         leader_of[term] = s->node_id;
         stats.elections++;
         sim_trace("s%d leads term %llu", s->index, (unsigned long long)term);
+        check_completeness(s);
     } else if (leader_of[term] != s->node_id) {
         sim_violation("two leaders in term %llu: %llu and %llu", (unsigned long long)term,
                       (unsigned long long)leader_of[term], (unsigned long long)s->node_id);
@@ -51,6 +60,7 @@ static void check_committed(struct server *s) {
             committed[i].known = true;
             committed[i].term = e->term;
             committed[i].hash = hash;
+            committed[i].seen_term = node_term(s->node);
             if (i > committed_last)
                 committed_last = i;
         } else if (committed[i].term != e->term || committed[i].hash != hash) {
@@ -82,13 +92,59 @@ static void check_digest(struct server *s) {
     }
 }
 
+static void check_entry(struct server *s, const struct memlog *log, uint64_t i) {
+    const struct core_entry *e = memlog_get(log, i);
+    uint64_t hash = hash64(e->body, (uint64_t)e->type) | 1, before = memlog_term(log, i - 1);
+    for (int k = 0; k < 4; k++) {
+        if (seen[i][k].hash == 0) {
+            seen[i][k].term = e->term;
+            seen[i][k].hash = hash;
+            seen[i][k].before = before;
+            return;
+        }
+        if (seen[i][k].term != e->term)
+            continue;
+        if (seen[i][k].hash != hash ||
+            (before != 0 && seen[i][k].before != 0 && before != seen[i][k].before))
+            sim_violation("s%d log matching is broken at %llu, term %llu", s->index,
+                          (unsigned long long)i, (unsigned long long)e->term);
+        return;
+    }
+}
+
+static void check_log(struct server *s) {
+    const struct memlog *log = node_memlog(s->node);
+    if (log->last_index >= INDEXES_MAX)
+        sim_violation("the log is too long for the simulator");
+    if (log->last_index > committed_last)
+        committed_last = log->last_index;
+    uint64_t from = s->seen_last + 1;
+    if (from > log->last_index + 1 || memlog_term(log, s->seen_last) != s->seen_last_term)
+        from = log->first_index; /* it was cut: look at all of it */
+    for (uint64_t i = from < log->first_index ? log->first_index : from; i <= log->last_index; i++)
+        check_entry(s, log, i);
+    s->seen_last = log->last_index;
+    s->seen_last_term = memlog_term(log, log->last_index);
+}
+
+/* A new leader has everything that was ever committed (Raft figure 3.2). */
+static void check_completeness(struct server *s) {
+    const struct memlog *log = node_memlog(s->node);
+    for (uint64_t i = log->first_index; i <= committed_last; i++)
+        if (committed[i].known && committed[i].seen_term < node_term(s->node) &&
+            memlog_term(log, i) != committed[i].term)
+            sim_violation("s%d leads term %llu without committed entry %llu", s->index,
+                          (unsigned long long)node_term(s->node), (unsigned long long)i);
+}
+
 void check_server(struct server *s) {
     check_leader(s);
+    check_log(s);
     check_committed(s);
     check_digest(s);
 }
 
-/* All living members have applied the same. */
+/* All members have applied the same; those that died for good are no voters any more. */
 bool check_converged(void) {
     struct server *leader = server_leader();
     if (!leader)
@@ -100,8 +156,11 @@ bool check_converged(void) {
         return false;
     for (uint32_t i = 0; i < m.count; i++) {
         struct server *s = server_at(m.members[i].address);
-        if (s->node_id != m.members[i].id || s->dead_for_good)
+        if (s->node_id != m.members[i].id || s->dead_for_good) {
+            if (m.members[i].role == MEMBER_VOTER)
+                return false;
             continue;
+        }
         if (!s->node || node_applied_index(s->node) != applied)
             return false;
     }

@@ -1,48 +1,73 @@
-/* Clients: each has one request under way and remembers what it must be able to count on. */
+/* Clients: each has one request under way and remembers what it must be able to count on.
+ *
+ * Four kinds of keys. Three of them are made so that linearizability can be checked without search,
+ * since every answer tells its place in the order: counts   INCR answers a value that nobody else
+ * may get, above all that was known when it began texts    APPEND of a fixed-size id answers the
+ * length; what a reader sees grows and never changes; the ids of one gateway stand in the order in
+ * which it asked, since one connection's writes keep their order scratch  SET, DEL, EXPIRE and
+ * hashes: exercise deletion, expiry and the digest; only errors are checked and registers (SET,
+ * compare-and-set, GET), whose histories linear.c searches for an order. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/num.h"
 #include "base/reply.h"
+#include "linear.h"
 #include "sim.h"
 
-enum { ID_BYTES = 7, APPENDS_MAX = 60000, COUNTS_MAX = 60000 };
+enum { ID_BYTES = 7, APPENDS_MAX = 20000, COUNTS_MAX = 20000, REGISTERS = 2 };
 
-enum op_kind { OP_INCR, OP_APPEND, OP_READ_COUNT, OP_READ_TEXT };
+enum op_kind {
+    OP_INCR,
+    OP_APPEND,
+    OP_READ_COUNT,
+    OP_READ_TEXT,
+    OP_SET,
+    OP_CAS,
+    OP_GET,
+    OP_SCRATCH,
+    OP_KINDS
+};
 
 struct client {
     struct upstream_request up; /* first */
     struct gateway_sim *gateway;
     enum op_kind kind;
     int key;
-    uint64_t id; /* of an append */
+    uint64_t id; /* of an append; the value of a SET or CAS */
     uint64_t
-        floor; /* what the answer must not be below: known to be there when the request began */
+        floor;   /* what the answer must not be below: known to be there when the request began */
+    int history; /* of a register's operation */
     bool busy;
 };
 
-/* Per key: a counter, where each INCR's answer is unique, and a text of fixed-size ids that only
- * grows, where an APPEND answers the length. Both make linearizability checkable without search: an
- * answer must not be below anything that was known when its request began. */
 static struct {
     uint64_t count_known;       /* the highest answer of a finished request */
     uint8_t counts[COUNTS_MAX]; /* 1: this value was given to an INCR */
     uint64_t incr_done, incr_unknown;
-    uint64_t text_known;
-    uint64_t text_ids[APPENDS_MAX]; /* id at each position, as far as seen */
+    uint64_t text_known;                  /* ids that a finished request has seen */
+    uint8_t text[APPENDS_MAX * ID_BYTES]; /* as far as seen; 0: not yet */
     uint64_t append_done, append_unknown;
 } keys[KEYS];
-static uint64_t id_next;
+static struct history registers[REGISTERS];
+static uint8_t id_gateway[APPENDS_MAX * KEYS];
+static uint64_t id_next, value_next;
 static uint64_t done_total, done_at_check;
 
 static void client_begin(struct client *c);
 
 static void client_again(void *arg, uint64_t number) {
     struct client *c = arg;
+    if (sim.quiet) {
+        sim_at(sim.now_us + 20000, client_again, c, 0);
+        return;
+    }
     if (!c->busy)
         client_begin(c);
     gateway_after(c->gateway);
 }
+
+/* ---- answers ---- */
 
 static void check_count(struct client *c, uint64_t value) {
     if (value < c->floor)
@@ -62,68 +87,86 @@ static void check_count(struct client *c, uint64_t value) {
         keys[c->key].count_known = value;
 }
 
-static void note_text(int key, uint64_t position, uint64_t id) {
-    if (position >= APPENDS_MAX)
+static void note_text(int key, uint64_t position, const uint8_t *bytes, size_t size) {
+    uint8_t *known = keys[key].text + position * ID_BYTES;
+    if (position * ID_BYTES + size > sizeof keys[key].text)
         sim_violation("text %d runs away", key);
-    uint64_t *known = &keys[key].text_ids[position];
-    if (*known != 0 && *known != id)
-        sim_violation("text %d position %llu: %llu, was %llu", key, (unsigned long long)position,
-                      (unsigned long long)id, (unsigned long long)*known);
-    *known = id;
+    for (size_t i = 0; i < size; i++) {
+        if (known[i] != 0 && known[i] != bytes[i])
+            sim_violation("text %d differs from what was seen at byte %llu", key,
+                          (unsigned long long)(position * ID_BYTES + i));
+        known[i] = bytes[i];
+    }
 }
 
 static void check_append(struct client *c, uint64_t bytes) {
     uint64_t length = bytes / ID_BYTES;
+    char id[ID_BYTES + 1];
     if (bytes % ID_BYTES != 0 || length <= c->floor)
         sim_violation("text %d: APPEND gave %llu bytes, %llu ids were known", c->key,
                       (unsigned long long)bytes, (unsigned long long)c->floor);
-    note_text(c->key, length - 1, c->id);
+    snprintf(id, sizeof id, "%0*llu", ID_BYTES, (unsigned long long)c->id);
+    note_text(c->key, length - 1, (const uint8_t *)id, ID_BYTES);
     keys[c->key].append_done++;
     if (length > keys[c->key].text_known)
         keys[c->key].text_known = length;
 }
 
-static void check_text(struct client *c, struct slice text) {
+static void check_text(int key, uint64_t floor, struct slice text) {
     uint64_t length = text.size / ID_BYTES;
-    if (text.size % ID_BYTES != 0 || length < c->floor)
-        sim_violation("stale text %d: %llu ids, %llu were known", c->key,
-                      (unsigned long long)length, (unsigned long long)c->floor);
-    for (uint64_t i = 0; i < length; i++) {
-        char digits[ID_BYTES + 1] = {0};
-        memcpy(digits, text.data + i * ID_BYTES, ID_BYTES);
-        note_text(c->key, i, strtoull(digits, NULL, 10));
-    }
-    if (length > keys[c->key].text_known)
-        keys[c->key].text_known = length;
+    if (text.size % ID_BYTES != 0 || length < floor)
+        sim_violation("stale text %d: %llu ids, %llu were known", key, (unsigned long long)length,
+                      (unsigned long long)floor);
+    note_text(key, 0, text.data, text.size);
+    if (length > keys[key].text_known)
+        keys[key].text_known = length;
+}
+
+static uint64_t item_number(const struct reply_item *item) {
+    uint64_t value = 0;
+    if (item->type == ':')
+        return (uint64_t)item->integer;
+    if (item->type == '$' && !num_parse_u64(item->bytes, &value))
+        sim_violation("a value that is no number");
+    return value;
 }
 
 static void client_check(struct client *c, struct slice reply) {
-    struct reply_item item;
-    if (!reply_next(&reply, &item))
+    struct reply_item item, status;
+    struct slice rest = reply;
+    if (!reply_next(&rest, &item))
         sim_violation("a malformed reply");
     if (item.type == '-')
         sim_violation("an error reply: %.*s", (int)item.bytes.size, (const char *)item.bytes.data);
-    uint64_t value = 0;
     switch (c->kind) {
     case OP_INCR:
-        check_count(c, (uint64_t)item.integer);
-        stats.writes++;
+    case OP_READ_COUNT:
+        check_count(c, item_number(&item));
         break;
     case OP_APPEND:
         check_append(c, (uint64_t)item.integer);
-        stats.writes++;
-        break;
-    case OP_READ_COUNT:
-        if (item.type == '$' && !num_parse_u64(item.bytes, &value))
-            sim_violation("a counter that is no number");
-        check_count(c, value);
-        stats.reads++;
         break;
     case OP_READ_TEXT:
-        check_text(c, item.type == '$' ? item.bytes : slice_of(NULL, 0));
-        stats.reads++;
+        check_text(c->key, c->floor, item.type == '$' ? item.bytes : slice_of(NULL, 0));
+        break;
+    case OP_SET:
+        history_return(&registers[c->key], c->history, 0);
+        break;
+    case OP_CAS: /* [200 or 412, ...] */
+        if (!reply_next(&rest, &status) || (status.integer != 200 && status.integer != 412))
+            sim_violation("a transaction's reply");
+        history_return(&registers[c->key], c->history, status.integer == 200);
+        break;
+    case OP_GET:
+        history_return(&registers[c->key], c->history, item_number(&item));
+        break;
+    default:
         break;
     }
+    if (c->up.kind == UPSTREAM_WRITE)
+        stats.writes++;
+    else
+        stats.reads++;
 }
 
 static void client_done(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
@@ -133,49 +176,125 @@ static void client_done(struct upstream_request *up, enum upstream_outcome outco
     done_total++;
     if (outcome == UPSTREAM_DONE) {
         client_check(c, reply);
-    } else if (outcome == UPSTREAM_UNKNOWN) {
-        stats.unknown++;
-        if (c->kind == OP_INCR)
+    } else {
+        stats.unknown += outcome == UPSTREAM_UNKNOWN;
+        stats.not_applied += outcome == UPSTREAM_NOT_APPLIED;
+        if (outcome == UPSTREAM_UNKNOWN && c->kind == OP_INCR)
             keys[c->key].incr_unknown++;
-        else if (c->kind == OP_APPEND)
+        if (outcome == UPSTREAM_UNKNOWN && c->kind == OP_APPEND)
             keys[c->key].append_unknown++;
+        if (c->kind == OP_SET || c->kind == OP_CAS || c->kind == OP_GET)
+            history_give_up(&registers[c->key], c->history,
+                            outcome == UPSTREAM_UNKNOWN && c->kind != OP_GET);
     }
-    sim_at(sim.now_us + sim_rand(4000), client_again, c, 0);
+    sim_at(sim.now_us + sim_rand(sim.think_us), client_again, c, 0);
+}
+
+/* ---- requests ---- */
+
+static void request_register(struct client *c, struct buf *argv) {
+    char name[16], value[24], old[24];
+    struct history *h = &registers[c->key];
+    snprintf(name, sizeof name, "r%d", c->key);
+    c->id = ++value_next;
+    snprintf(value, sizeof value, "%llu", (unsigned long long)c->id);
+    if (c->kind == OP_GET) {
+        argv_append_strs(argv, "GET", name, NULL);
+        c->history = history_call(h, HISTORY_READ, 0, 0);
+    } else if (c->kind == OP_SET || h->last_seen == 0) {
+        c->kind = OP_SET;
+        argv_append_strs(argv, "SET", name, value, NULL);
+        c->history = history_call(h, HISTORY_WRITE, c->id, 0);
+    } else {
+        snprintf(old, sizeof old, "%llu", (unsigned long long)h->last_seen);
+        argv_append_strs(argv, "KV.TXN", "1", "1", "0", "value", name, old, "3", "SET", name, value,
+                         NULL);
+        c->history = history_call(h, HISTORY_CAS, c->id, h->last_seen);
+    }
+}
+
+static void request_scratch(struct client *c, struct buf *argv) {
+    char name[16], field[16];
+    snprintf(name, sizeof name, "x%llu", (unsigned long long)sim_rand(6));
+    snprintf(field, sizeof field, "f%llu", (unsigned long long)sim_rand(9));
+    switch (sim_rand(6)) {
+    case 0:
+        argv_append_strs(argv, "SET", name, field, "PX", "40", NULL);
+        break;
+    case 1:
+        argv_append_strs(argv, "DEL", name, NULL);
+        break;
+    case 2:
+        argv_append_strs(argv, "SET", name, "some value that is a little longer than the others",
+                         NULL);
+        break;
+    case 3:
+        argv_append_strs(argv, "DEL", "h0", "x1", NULL);
+        break;
+    case 4:
+        argv_append_strs(argv, "HDEL", "h0", field, NULL);
+        break;
+    default:
+        argv_append_strs(argv, "HSET", "h0", field, name, NULL);
+        break;
+    }
 }
 
 static void client_begin(struct client *c) {
     char name[16], id[16];
-    c->kind = (enum op_kind)sim_rand(4);
-    c->key = (int)sim_rand(KEYS);
-    bool count = c->kind == OP_INCR || c->kind == OP_READ_COUNT;
-    c->floor = count ? keys[c->key].count_known : keys[c->key].text_known;
-    snprintf(name, sizeof name, "%c%d", count ? 'c' : 't', c->key);
-    c->up = (struct upstream_request){
-        .kind = c->kind == OP_INCR || c->kind == OP_APPEND ? UPSTREAM_WRITE : UPSTREAM_READ,
-        .timeout_ms = 2000 + (uint32_t)sim_rand(4000),
-        .done = client_done,
-    };
+    struct buf argv = {0};
+    c->kind = (enum op_kind)sim_rand(OP_KINDS);
+    c->key = (int)sim_rand(c->kind >= OP_SET ? REGISTERS : KEYS);
     switch (c->kind) {
     case OP_INCR:
-        argv_append_strs(&c->up.packed_argv, "INCR", name, NULL);
+    case OP_READ_COUNT:
+        snprintf(name, sizeof name, "c%d", c->key);
+        c->floor = keys[c->key].count_known;
+        argv_append_strs(&argv, c->kind == OP_INCR ? "INCR" : "GET", name, NULL);
         break;
     case OP_APPEND:
+        snprintf(name, sizeof name, "t%d", c->key);
+        c->floor = keys[c->key].text_known;
         c->id = ++id_next;
+        if (c->id >= sizeof id_gateway)
+            sim_violation("too many appends");
+        id_gateway[c->id] = (uint8_t)c->gateway->index;
         snprintf(id, sizeof id, "%0*llu", ID_BYTES, (unsigned long long)c->id);
-        argv_append_strs(&c->up.packed_argv, "APPEND", name, id, NULL);
+        argv_append_strs(&argv, "APPEND", name, id, NULL);
+        break;
+    case OP_READ_TEXT:
+        snprintf(name, sizeof name, "t%d", c->key);
+        c->floor = keys[c->key].text_known;
+        argv_append_strs(&argv, "GET", name, NULL);
+        break;
+    case OP_SCRATCH:
+        request_scratch(c, &argv);
         break;
     default:
-        argv_append_strs(&c->up.packed_argv, "GET", name, NULL);
+        if (history_full(&registers[c->key])) {
+            c->kind = OP_SCRATCH;
+            request_scratch(c, &argv);
+        } else {
+            request_register(c, &argv);
+        }
         break;
     }
+    bool read = c->kind == OP_READ_COUNT || c->kind == OP_READ_TEXT || c->kind == OP_GET;
+    c->up = (struct upstream_request){
+        .kind = read ? UPSTREAM_READ : UPSTREAM_WRITE,
+        .timeout_ms = 2000 + (uint32_t)sim_rand(4000),
+        .packed_argv = argv,
+        .done = client_done,
+    };
     c->busy = true;
     upstream_submit(c->gateway->upstream, &c->up);
 }
 
 void clients_begin(void) {
-    for (int k = 0; k < KEYS; k++)
-        memset(&keys[k], 0, sizeof keys[k]);
-    id_next = done_total = done_at_check = 0;
+    memset(keys, 0, sizeof keys);
+    for (int r = 0; r < REGISTERS; r++)
+        registers[r] = (struct history){0};
+    id_next = value_next = done_total = done_at_check = 0;
     for (int g = 0; g < GATEWAYS_MAX; g++) {
         struct gateway_sim *gw = &sim.gateways[g];
         gw->clients = xcalloc(CLIENTS_PER_GATEWAY, sizeof gw->clients[0]);
@@ -186,10 +305,19 @@ void clients_begin(void) {
     }
 }
 
-bool clients_progressed(void) {
-    bool yes = done_total > done_at_check + 50;
-    return yes;
+bool clients_busy(void) {
+    for (int g = 0; g < GATEWAYS_MAX; g++)
+        for (int i = 0; i < CLIENTS_PER_GATEWAY; i++)
+            if (sim.gateways[g].clients[i].busy)
+                return true;
+    return false;
 }
+
+bool clients_progressed(void) {
+    return done_total > done_at_check;
+}
+
+/* ---- the end ---- */
 
 static void read_key(struct store_view *view, const char *name, struct buf *out) {
     struct buf packed = {0};
@@ -213,11 +341,8 @@ static uint64_t under_way(enum op_kind kind, int key) {
 
 static void check_final_count(int k, struct slice reply) {
     struct reply_item item;
-    uint64_t value = 0;
     CHECK(reply_next(&reply, &item));
-    if (item.type == '$')
-        CHECK(num_parse_u64(item.bytes, &value));
-    uint64_t unknown = keys[k].incr_unknown + under_way(OP_INCR, k);
+    uint64_t value = item_number(&item), unknown = keys[k].incr_unknown + under_way(OP_INCR, k);
     if (value < keys[k].incr_done || value > keys[k].incr_done + unknown)
         sim_violation("counter %d ends at %llu: %llu answered, %llu unknown", k,
                       (unsigned long long)value, (unsigned long long)keys[k].incr_done,
@@ -227,17 +352,22 @@ static void check_final_count(int k, struct slice reply) {
 static void check_final_text(int k, struct slice reply) {
     struct reply_item item;
     CHECK(reply_next(&reply, &item));
-    struct client probe = {.kind = OP_READ_TEXT, .key = k, .floor = keys[k].text_known};
     struct slice text = item.type == '$' ? item.bytes : slice_of(NULL, 0);
-    check_text(&probe, text);
+    check_text(k, keys[k].text_known, text);
     uint64_t length = text.size / ID_BYTES,
              unknown = keys[k].append_unknown + under_way(OP_APPEND, k);
-    static uint8_t seen[APPENDS_MAX * KEYS];
-    memset(seen, 0, sizeof seen);
+    uint64_t last_of[GATEWAYS_MAX] = {0};
     for (uint64_t i = 0; i < length; i++) {
-        uint64_t id = keys[k].text_ids[i];
-        if (id == 0 || id > id_next || id >= sizeof seen || seen[id]++)
-            sim_violation("text %d: id %llu twice or never asked for", k, (unsigned long long)id);
+        char digits[ID_BYTES + 1] = {0};
+        memcpy(digits, text.data + i * ID_BYTES, ID_BYTES);
+        uint64_t id = strtoull(digits, NULL, 10);
+        if (id == 0 || id > id_next)
+            sim_violation("text %d: id %llu was never asked for", k, (unsigned long long)id);
+        /* Also finds an id that stands twice. */
+        if (id <= last_of[id_gateway[id]])
+            sim_violation("text %d: id %llu stands behind %llu of the same connection", k,
+                          (unsigned long long)id, (unsigned long long)last_of[id_gateway[id]]);
+        last_of[id_gateway[id]] = id;
     }
     if (length < keys[k].append_done || length > keys[k].append_done + unknown)
         sim_violation("text %d has %llu ids: %llu answered, %llu unknown", k,
@@ -251,8 +381,10 @@ void clients_check_end(void) {
     struct server *leader = server_leader();
     struct store_view *view;
     struct buf replies[2 * KEYS] = {0};
+    struct hash128 digest;
     CHECK(store_view_new(node_store(leader->node), &view) == 0);
     CHECK(store_view_begin(view) == 0);
+    int verdict = store_verify(view, &digest);
     for (int k = 0; k < KEYS; k++) {
         char name[3] = {'c', (char)('0' + k), 0};
         read_key(view, name, &replies[2 * k]);
@@ -261,12 +393,25 @@ void clients_check_end(void) {
     }
     store_view_end(view);
     store_view_free(view);
-    for (int k = 0; k < KEYS; k++) {
-        check_final_count(k, buf_slice(&replies[2 * k]));
-        check_final_text(k, buf_slice(&replies[2 * k + 1]));
-    }
-    for (int k = 0; k < 2 * KEYS; k++)
+    /* The replies are copied out first: a violation leaves by a long jump. */
+    static struct buf kept;
+    size_t at[2 * KEYS + 1] = {0};
+    buf_reset(&kept);
+    for (int k = 0; k < 2 * KEYS; k++) {
+        buf_append_slice(&kept, buf_slice(&replies[k]));
+        at[k + 1] = kept.size;
         buf_fini(&replies[k]);
+    }
+    if (verdict != 0)
+        sim_violation("s%d: the digest does not fit the records", leader->index);
+    for (int k = 0; k < KEYS; k++) {
+        check_final_count(k, slice_of(kept.data + at[2 * k], at[2 * k + 1] - at[2 * k]));
+        check_final_text(k, slice_of(kept.data + at[2 * k + 1], at[2 * k + 2] - at[2 * k + 1]));
+    }
+    for (int r = 0; r < REGISTERS; r++)
+        if (!history_linearizable(&registers[r]))
+            sim_violation("register %d: no order explains the %d operations", r,
+                          registers[r].count);
     done_at_check = done_total;
 }
 
@@ -280,17 +425,20 @@ void clients_free(void) {
 struct admin_op {
     struct upstream_request up; /* first */
     struct server *server;
+    unsigned life;
 };
 
-static void joined(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
-                   struct slice reply) {
+static void admin_done(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
+                       struct slice reply) {
     struct admin_op *op = (struct admin_op *)up;
     struct server *s = op->server;
     struct reply_item item;
+    bool mine = s && op->life == s->life;
     free(op);
-    if (s)
-        s->joining = false;
-    if (!s || outcome != UPSTREAM_DONE || s->node_id != 0 || !reply_next(&reply, &item) ||
+    if (!mine)
+        return;
+    s->joining = false;
+    if (outcome != UPSTREAM_DONE || s->node_id != 0 || !reply_next(&reply, &item) ||
         item.type != '%')
         return;
     for (int i = 0; i < 2; i++) {
@@ -309,8 +457,9 @@ static void admin_submit(struct server *s, const char *verb, const char *operand
     struct gateway_sim *g = &sim.gateways[sim_rand(GATEWAYS_MAX)];
     struct admin_op *op = xcalloc(1, sizeof *op);
     op->server = s;
+    op->life = s ? s->life : 0;
     op->up.kind = UPSTREAM_ADMIN;
-    op->up.done = joined;
+    op->up.done = admin_done;
     op->up.timeout_ms = 3000;
     argv_append_strs(&op->up.packed_argv, verb, operand, NULL);
     upstream_submit(g->upstream, &op->up);
@@ -327,5 +476,6 @@ void admin_join(struct server *s) {
 void admin_remove(uint64_t id) {
     char text[32];
     snprintf(text, sizeof text, "%llu", (unsigned long long)id);
+    stats.removals++;
     admin_submit(NULL, "NODE.REMOVE", text);
 }

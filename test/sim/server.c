@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/plant.h"
 #include "sim.h"
 
 /* ---- the environment ---- */
@@ -43,7 +44,7 @@ static void job_run(void *arg, uint64_t incarnation) {
     list_remove(first);
     struct background_job *job = LIST_ENTRY(first, struct background_job, node);
     job->status = job->fn(job->arg);
-    stats.snapshots++;
+    stats.background++;
     job->done(job->arg, job->status);
     server_after(s);
 }
@@ -58,7 +59,8 @@ static void env_fatal(void *env, const char *reason) {
     struct server *s = env;
     sim_trace("s%d fatal: %s", s->index, reason);
     s->failed = true;
-    if (!sim.o.io_error)
+    stats.io_errors++;
+    if (!s->disk_faulty)
         sim_violation("s%d stopped: %s", s->index, reason);
 }
 
@@ -103,12 +105,12 @@ static void server_tick(void *arg, uint64_t seq) {
 
 void server_after(struct server *s) {
     if (s->failed) {
-        server_crash(s, false);
+        server_crash(s, s->disk_faulty);
         return;
     }
     node_turn_end(s->node);
     if (s->failed) {
-        server_crash(s, false);
+        server_crash(s, s->disk_faulty);
         return;
     }
     check_server(s);
@@ -153,15 +155,19 @@ void server_start(struct server *s) {
         .log_segment_bytes = 128 * 1024,
         .snapshot_log_bytes = sim.o.snapshots ? 24 * 1024 + (uint64_t)s->index * 3000 : 1u << 30,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
+        .election_timeout_ms = 150,
+        .replace_after_ms = sim.o.replace ? 500 : 0,
     };
     memcpy(options.cluster_id, s->cluster, sizeof options.cluster_id);
     char error[256] = "";
+    mkdir(s->dir, 0700);
     s->incarnation++;
-    s->failed = false;
+    s->failed = s->disk_faulty = false;
+    mem_disk_fail_at(s->disk, 0, 0);
     s->disk_scheduled = false;
     s->tick_at_us = UINT64_MAX;
     s->paused_until_us = 0;
-    s->seen_commit = s->seen_applied = 0;
+    s->seen_commit = s->seen_applied = s->seen_last = s->seen_last_term = 0;
     s->clock_ms = 1000 + sim_rand(100000);
     list_init(&s->jobs);
     stats.restarts++;
@@ -190,6 +196,24 @@ void server_crash(struct server *s, bool power) {
     if (sim.faults || s->failed)
         sim_at(sim.now_us + (sim_chance(500) ? sim_rand(30000) : sim_rand(1500000)), server_restart,
                s, s->incarnation);
+}
+
+void server_wipe(struct server *s) {
+    CHECK(!s->node);
+    stats.wipes++;
+    s->life++;
+    s->incarnation++;
+    s->joining = false;
+    s->bootstrap = false;
+    if (!PLANTED(PLANT_M2_REUSED_ID))
+        s->node_id = 0;
+    mem_disk_free(s->disk);
+    s->disk = mem_disk_new(rand_u64(&sim.rand));
+    snprintf(s->dir, sizeof s->dir, "%s/s%d-%u", sim.dir, s->index, s->life);
+    mkdir(s->dir, 0700);
+    sim_trace("s%d loses its disk", s->index);
+    if (s->node_id != 0)
+        server_start(s);
 }
 
 struct server *server_leader(void) {

@@ -18,12 +18,20 @@
 #include "replica/wire.h"
 #include "store/store.h"
 
-enum { SERVERS_MAX = 8, GATEWAYS_MAX = 3, CLIENTS_PER_GATEWAY = 4, KEYS = 3 };
+enum { SERVERS_MAX = 9, GATEWAYS_MAX = 3, CLIENTS_PER_GATEWAY = 3, KEYS = 2 };
 
+/* What can happen in a run; by default the seed chooses. */
 struct sim_options {
-    uint64_t duration_ms; /* with faults */
-    int servers;          /* to grow to: 1, 3 or 5 */
-    bool crash, power, partition, reset, slow_disk, pause, skew, snapshots, remove, io_error;
+    int voters;     /* to grow to: 1, 3 or 5 */
+    bool crash;     /* processes end and start again */
+    bool power;     /* and lose what was not flushed, also in the middle of a step */
+    bool partition; /* links between nodes, and to gateways, are cut in one or both directions */
+    bool reset;     /* connections break */
+    bool slow_disk, pause, skew, snapshots;
+    bool io_error; /* a disk operation fails: the node must stop */
+    bool replace;  /* voters die for good, lose their disks, are removed; others take their place */
+    bool early;    /* faults begin while the cluster is being built */
+    uint64_t duration_ms;
     int verbose;
 };
 
@@ -34,13 +42,15 @@ struct server {
     struct node *node; /* NULL: down */
     uint64_t node_id;  /* 0: has not joined */
     uint8_t cluster[16];
-    bool bootstrap, wanted, dead_for_good, failed, joining;
+    bool bootstrap, dead_for_good, removed, failed, joining;
+    bool disk_faulty; /* an error or a power cut was planned for its disk */
+    unsigned life;    /* of this address: counts lost disks */
     unsigned incarnation, boots;
     bool disk_scheduled;
     uint64_t tick_at_us, tick_seq;
     uint64_t clock_ms, wall_skew_ms;
     uint64_t paused_until_us;
-    uint64_t seen_commit, seen_applied;
+    uint64_t seen_commit, seen_applied, seen_last, seen_last_term;
     struct list jobs; /* background jobs waiting */
 };
 
@@ -73,7 +83,8 @@ struct sim {
     bool gateway_cut[GATEWAYS_MAX][SERVERS_MAX + 1];
     unsigned connection[SERVERS_MAX + 1][SERVERS_MAX + 1];
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
-    bool faults;
+    bool faults, quiet;
+    uint64_t think_us;
     jmp_buf failed;
     char dir[128];
 };
@@ -81,8 +92,8 @@ extern struct sim sim;
 
 struct sim_stats {
     uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
-        resets, elections, installs, snapshots, joins, removals, promotions, writes, reads, unknown,
-        io_errors, violations;
+        resets, elections, background, joins, removals, deaths, wipes, pauses, writes, reads,
+        unknown, not_applied, io_errors, violations;
 };
 extern struct sim_stats stats;
 
@@ -102,6 +113,7 @@ static inline bool sim_chance(unsigned per_thousand) {
 /* server.c */
 void server_start(struct server *s);
 void server_crash(struct server *s, bool power);
+void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
 struct server *server_at(const char *address);
@@ -122,6 +134,7 @@ void clients_begin(void);
 void clients_check_end(void);
 void clients_free(void);
 bool clients_progressed(void);
+bool clients_busy(void);
 void admin_join(struct server *s);
 void admin_remove(uint64_t id);
 

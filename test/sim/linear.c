@@ -1,0 +1,137 @@
+#include "linear.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+bool history_full(const struct history *h) {
+    return h->count == HISTORY_MAX;
+}
+
+int history_call(struct history *h, enum history_kind kind, uint64_t value, uint64_t old) {
+    CHECK(h->count < HISTORY_MAX);
+    h->ops[h->count] = (struct history_op){
+        .kind = kind, .value = value, .old = old, .call = ++h->clock, .back = UINT64_MAX};
+    return h->count++;
+}
+
+void history_return(struct history *h, int op, uint64_t answer) {
+    struct history_op *o = &h->ops[op];
+    o->back = ++h->clock;
+    o->answer = answer;
+    if (o->kind == HISTORY_READ)
+        h->last_seen = answer;
+    else if (o->kind == HISTORY_WRITE || answer)
+        h->last_seen = o->value;
+}
+
+void history_give_up(struct history *h, int op, bool perhaps) {
+    h->ops[op].ignored = !perhaps;
+}
+
+/* ---- the search ---- */
+
+struct config {
+    uint64_t taken[HISTORY_MAX / 64];
+    uint64_t value;
+};
+struct visited {
+    struct config *slots;
+    size_t capacity, count;
+};
+
+static uint64_t config_hash(const struct config *c) {
+    uint64_t h = c->value * 0x9E3779B97F4A7C15u;
+    for (size_t i = 0; i < HISTORY_MAX / 64; i++)
+        h = (h ^ (h >> 29) ^ c->taken[i]) * 0xBF58476D1CE4E5B9u;
+    return h ^ (h >> 32);
+}
+
+static bool slot_used(const struct config *c) {
+    return c->taken[0] != 0 || c->taken[1] != 0;
+}
+
+static bool visited_put(struct visited *v, const struct config *c);
+
+static void visited_grow(struct visited *v) {
+    struct visited old = *v;
+    v->capacity = old.capacity ? old.capacity * 4 : 1024;
+    v->slots = xcalloc(v->capacity, sizeof v->slots[0]);
+    v->count = 0;
+    for (size_t i = 0; i < old.capacity; i++)
+        if (slot_used(&old.slots[i]))
+            visited_put(v, &old.slots[i]);
+    free(old.slots);
+}
+
+/* False when it was there already. */
+static bool visited_put(struct visited *v, const struct config *c) {
+    if (2 * v->count >= v->capacity)
+        visited_grow(v);
+    size_t at = config_hash(c) & (v->capacity - 1);
+    while (slot_used(&v->slots[at])) {
+        if (memcmp(&v->slots[at], c, sizeof *c) == 0)
+            return false;
+        at = (at + 1) & (v->capacity - 1);
+    }
+    v->slots[at] = *c;
+    v->count++;
+    return true;
+}
+
+static bool taken(const struct config *c, int i) {
+    return c->taken[i / 64] >> (i % 64) & 1;
+}
+
+/* Whether op can come next at `value`; the value after it. */
+static bool op_fits(const struct history_op *o, uint64_t value, uint64_t *ret_value) {
+    bool open = o->back == UINT64_MAX;
+    *ret_value = value;
+    switch (o->kind) {
+    case HISTORY_READ:
+        return o->answer == value;
+    case HISTORY_WRITE:
+        *ret_value = o->value;
+        return true;
+    case HISTORY_CAS:
+        if (value == o->old)
+            *ret_value = o->value;
+        return open || o->answer == (value == o->old);
+    }
+    return false;
+}
+
+static bool search(const struct history *h, struct visited *v, struct config c) {
+    /* The earliest return among the operations that are left bounds what may come next. */
+    uint64_t bound = UINT64_MAX;
+    bool left = false;
+    for (int i = 0; i < h->count; i++)
+        if (!h->ops[i].ignored && !taken(&c, i) && h->ops[i].back != UINT64_MAX) {
+            left = true;
+            if (h->ops[i].back < bound)
+                bound = h->ops[i].back;
+        }
+    if (!left)
+        return true;
+    for (int i = 0; i < h->count; i++) {
+        const struct history_op *o = &h->ops[i];
+        struct config next = c;
+        /* A read that was never answered explains nothing. */
+        if (o->ignored || taken(&c, i) || o->call > bound ||
+            (o->kind == HISTORY_READ && o->back == UINT64_MAX) || !op_fits(o, c.value, &next.value))
+            continue;
+        next.taken[i / 64] |= 1ull << (i % 64);
+        if (visited_put(v, &next) && search(h, v, next))
+            return true;
+    }
+    return false;
+}
+
+bool history_linearizable(const struct history *h) {
+    struct visited v = {0};
+    struct config begin = {0};
+    bool ok = search(h, &v, begin);
+    free(v.slots);
+    return ok;
+}
