@@ -382,8 +382,6 @@ void conn_turn_end(struct conn *c) {
         stream_close(c->stream);
         return;
     }
-    if (c->ops->turn_end && c->state == CONN_OPEN)
-        c->ops->turn_end(c);
     /* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile. */
     do
         conn_write_out(c);

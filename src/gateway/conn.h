@@ -46,8 +46,6 @@ struct conn_ops {
      * Stops when conn_may_parse() says no, when a request must wait (conn_wait()), or when the
      * rest is incomplete. */
     size_t (*parse)(struct conn *c, struct slice in);
-    /* Called at the turn's end while OPEN, before anything is written; may be NULL. */
-    void (*turn_end)(struct conn *c);
     /* Called by the sweep while OPEN: the protocol's own time limits. */
     void (*check_time)(struct conn *c, uint64_t now_ms);
     /* The thread's memory is used up and this connection holds much of it: answer and close. */

@@ -15,9 +15,8 @@ enum {
 
 enum http_state {
     HTTP_STATE_HEAD,
-    HTTP_STATE_BODY,     /* the route's body is being gathered */
-    HTTP_STATE_DISCARD,  /* a body nobody wants */
-    HTTP_STATE_CONTINUE, /* 100 Continue waits for earlier answers */
+    HTTP_STATE_BODY,    /* the route's body is being gathered */
+    HTTP_STATE_DISCARD, /* a body nobody wants */
 };
 
 /* A refusal that waits for the end of the body. */
@@ -237,14 +236,6 @@ static void request_over(struct http_conn *hc) {
     buf_fini(&hc->body);
 }
 
-static void put_continue(struct http_conn *hc) {
-    buf_append_str(conn_answer(&hc->conn), "HTTP/1.1 100 Continue\r\n\r\n");
-}
-
-static enum http_state body_state(const struct http_conn *hc) {
-    return hc->route && hc->route->body != BODY_NONE ? HTTP_STATE_BODY : HTTP_STATE_DISCARD;
-}
-
 /* A body follows. The head's bytes are copied, since the input goes on. */
 static void expect_body(struct http_conn *hc, struct slice head_bytes,
                         const struct http_head *head) {
@@ -258,15 +249,10 @@ static void expect_body(struct http_conn *hc, struct slice head_bytes,
         CHECK(http_route_find(hc->head->method, hc->head->path, &again, &hc->rest, allow) ==
               HTTP_FOUND);
     }
-    hc->state = body_state(hc);
-    if (!wants_continue)
-        return;
-    if (hc->conn.line_count == 0) {
-        put_continue(hc);
-    } else {
-        hc->state = HTTP_STATE_CONTINUE;
-        conn_hold(&hc->conn);
-    }
+    hc->state = hc->route && hc->route->body != BODY_NONE ? HTTP_STATE_BODY : HTTP_STATE_DISCARD;
+    /* Like every answer it goes out behind those to earlier requests. */
+    if (wants_continue)
+        buf_append_str(conn_answer(&hc->conn), "HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 static uint64_t body_limit(const struct http_conn *hc) {
@@ -372,15 +358,6 @@ static size_t parse_body(struct http_conn *hc, struct slice in, bool *ret_more) 
     }
 }
 
-/* Earlier requests are answered now: the client may send its body. */
-static void http_turn_end(struct conn *c) {
-    struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
-    if (hc->state != HTTP_STATE_CONTINUE || c->holding)
-        return;
-    hc->state = body_state(hc);
-    put_continue(hc);
-}
-
 static size_t http_parse(struct conn *c, struct slice in) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     size_t total = 0;
@@ -388,7 +365,6 @@ static size_t http_parse(struct conn *c, struct slice in) {
         struct slice left = slice_of(in.data + total, in.size - total);
         bool more = false;
         size_t used;
-        http_turn_end(c);
         if (hc->state == HTTP_STATE_HEAD)
             used = parse_head(hc, left);
         else
@@ -450,7 +426,6 @@ static void http_free(struct conn *c) {
 static const struct conn_ops http_conn_ops = {
     .protocol = "http",
     .parse = http_parse,
-    .turn_end = http_turn_end,
     .check_time = http_check_time,
     .overload = http_overload,
     .held_bytes = http_held_bytes,

@@ -150,6 +150,30 @@ static void test_unfinished_memory(void **state) {
     bench_free(b);
 }
 
+/* Answers that nobody takes: when all together are too many, those who hold most of them go. */
+static void test_unread_memory(void **state) {
+    const struct gateway_options options = {.output_bytes_max = 4000,
+                                            .output_bytes_total_max = 12000};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *small = bench_redis(b), *f[3];
+    for (size_t i = 0; i < 3; i++) {
+        f[i] = bench_redis(b);
+        fake_stream_block(f[i]);
+        fake_stream_feed_str(f[i], "COMMAND\r\n");
+    }
+    fake_stream_block(small);
+    fake_stream_feed_str(small, "PING\r\n");
+    bench_turn(b);
+    bench_wait(b, 1000);
+    assert_false(small->closed);
+    size_t closed = 0;
+    for (size_t i = 0; i < 3; i++)
+        closed += f[i]->closed;
+    assert_true(closed > 0);
+    assert_int_equal(b->gw->metrics.connections_overrun_total, closed);
+    bench_free(b);
+}
+
 static void test_connection_limit(void **state) {
     const struct gateway_options options = {.connections_max = 2};
     struct bench *b = bench_new(&options);
@@ -412,6 +436,7 @@ int main(void) {
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_free_with_clients),
         cmocka_unit_test(test_random_talk),
+        cmocka_unit_test(test_unread_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,6 +123,7 @@ static void test_client_reply(void **state) {
     bench_talk(b, f, "CLIENT REPLY SKIP\r\nSET a 1\r\nGET a\r\n", "$1\r\n1\r\n");
     bench_talk(b, f, "CLIENT REPLY OFF\r\nPING\r\nGET a\r\nINCR a\r\nNOSUCH\r\n", "");
     bench_talk(b, f, "CLIENT REPLY ON\r\nGET a\r\n", "+OK\r\n$1\r\n2\r\n");
+    bench_talk(b, f, "SET a 2\r\nCLIENT REPLY SKIP\r\nWATCH a\r\nPING\r\n", "+OK\r\n+PONG\r\n");
     /* The command that is skipped waits for the order rule and is parsed twice. */
     bench_talk(b, f, "GET a\r\nCLIENT REPLY SKIP\r\nSET a 5\r\nGET a\r\n",
                "$1\r\n2\r\n$1\r\n5\r\n");
@@ -251,6 +252,10 @@ static void test_multi_local(void **state) {
                "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n"
                "*6\r\n+OK\r\n+PONG\r\n+OK\r\n+OK\r\n$1\r\nx\r\n$1\r\n2\r\n"
                "$1\r\n2\r\n+OK\r\n$1\r\n1\r\n");
+    /* What is behind EXEC is understood as the commands in it have left things. */
+    bench_talk(
+        b, f, "MULTI\r\nSELECT 5\r\nSET a 5\r\nEXEC\r\nSET b 6\r\nGET b\r\nSELECT 0\r\nGET b\r\n",
+        "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n+OK\r\n$1\r\n6\r\n+OK\r\n" NOT_FOUND);
     bench_talk(b, f, "MULTI\r\nPING\r\nSELECT 99\r\nEXEC\r\n",
                "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+PONG\r\n-ERR DB index is out of range\r\n");
     bench_free(b);
@@ -275,10 +280,16 @@ static void test_watch(void **state) {
     bench_talk(b, f, "SELECT 5\r\nWATCH k\r\nSELECT 0\r\n", "+OK\r\n+OK\r\n+OK\r\n");
     bench_talk(b, other, "SELECT 5\r\nSET k 1\r\nSELECT 0\r\n", "+OK\r\n+OK\r\n+OK\r\n");
     bench_talk(b, f, "MULTI\r\nINCR a\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*-1\r\n");
+    /* A barrier: what is read behind WATCH must not be older than what is watched. */
+    fake_stream_feed_str(f, "WATCH a\r\nGET a\r\n");
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    bench_settle(b);
+    bench_talk(b, f, "UNWATCH\r\n", "+OK\r\n$1\r\n5\r\n+OK\r\n");
     /* A WATCH that was not answered protects nothing: EXEC must not run. */
     fake_stream_feed_str(f, "WATCH a\r\nMULTI\r\nINCR a\r\nEXEC\r\n");
     bench_turn(b);
-    assert_int_equal(fake_upstream_pending(b->up), 1); /* a barrier */
+    assert_int_equal(fake_upstream_pending(b->up), 1);
     fake_upstream_answer_with(b->up, 0, UPSTREAM_NOT_APPLIED, "-UNAVAILABLE no leader\r\n");
     bench_settle(b);
     assert_string_equal(bench_received(f), "-UNAVAILABLE no leader\r\n+OK\r\n+QUEUED\r\n*-1\r\n");
