@@ -72,7 +72,9 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
     list_init(&n->links);
     ops->random(env, &n->round,
                 sizeof n->round); /* answers to an earlier life's rounds must not match */
-    n->tag_next = 1;
+    /* Nor may an earlier life's NODE.ALLOC, applied again after a restart, be taken for one of ours. */
+    ops->random(env, &n->tag_next, sizeof n->tag_next);
+    n->tag_next |= 1ull << 63;
     n->members_version = 1;
     int rc = node_load_state(n, ret_error);
     if (rc < 0) {
@@ -190,7 +192,7 @@ static void node_stop_tick(struct node *n, uint64_t now) {
     core_free(n->core);
     n->core = NULL;
     n->leading = false;
-    node_drop_batches(n);
+    node_leadership_lost(n);
     node_flush_links(n);
     if (!node_idle(n) && now < n->stop_deadline_ms + 5000)
         return;

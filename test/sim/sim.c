@@ -142,16 +142,27 @@ static uint32_t voters_now(void) {
 
 /* A voter goes for good: it dies, loses its disk, or is removed; only when all others are there, so
  * that the cluster can bear it. */
+static bool all_voters_there(void) {
+    struct server *leader = server_leader();
+    struct membership m;
+    if (!leader)
+        return false;
+    node_membership(leader->node, &m);
+    for (uint32_t i = 0; i < m.count; i++) {
+        const struct server *s = server_at(m.members[i].address);
+        if (m.members[i].role == MEMBER_VOTER &&
+            (!s->node || s->node_id != m.members[i].id || s->removed))
+            return false;
+    }
+    return membership_voters(&m) >= (uint32_t)sim.o.voters;
+}
+
 static void replace(void) {
-    if (voters_now() < (uint32_t)sim.o.voters || sim.o.voters < 3)
+    if (sim.o.voters < 3 || !all_voters_there())
         return;
     int spare = 0;
-    for (int i = 1; i <= SERVERS_MAX; i++) {
-        struct server *s = &sim.servers[i];
-        spare += s->node_id == 0 && !s->dead_for_good;
-        if (s->node_id != 0 && !s->removed && (!s->node || s->dead_for_good))
-            return;
-    }
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        spare += sim.servers[i].node_id == 0 && !sim.servers[i].dead_for_good;
     struct server *s = any_server();
     uint64_t kind = sim_rand(3);
     if (s->removed || !s->node || (kind != 1 && spare == 0))
