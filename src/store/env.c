@@ -263,7 +263,7 @@ int table_delete(struct env_txn *t, enum table table, struct slice key) {
 }
 
 int table_delete_prefix(struct env_txn *t, enum table table, struct slice prefix) {
-    struct slice key;
+    struct slice key = {0};
     int rc = table_seek(t, table, prefix, &key, NULL);
     while (rc == 0 && slice_starts_with(key, prefix)) {
         rc = table_delete_current(t, table);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MARK_NAME "store.mark"
 #define MARK_HEAD "cotidal store mark 1\n"
 enum { MARK_BYTES_MAX = 4096 };
 

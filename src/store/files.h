@@ -24,6 +24,9 @@ char *files_path(const char *dir, const char *name) WARN_UNUSED;
  *
  * Says in which boot of the operating system the environment was last open, and whether it was
  * closed (and so flushed) since. */
+#define MARK_NAME "store.mark"
+#define MARK_TMP_NAME "store.mark.tmp"
+
 struct mark {
     bool present;   /* and well formed */
     bool same_boot; /* boot_id is the one it was written with */

@@ -66,7 +66,8 @@ int keyspace_member_put(struct keyspace *ks, uint16_t db, struct slice key, stru
 int keyspace_member_delete(struct keyspace *ks, uint16_t db, struct slice key,
                            struct slice field) WARN_UNUSED;
 /* Iterates members in the order of a 63-bit hash of the field. Begin with *cursor = 0; each call
- * returns one member and moves the cursor; KEYSPACE_MISSING at the end. */
+ * returns one member and moves the cursor; KEYSPACE_MISSING at the end. A walk from the first to
+ * the end without a change in between meets record.size members, or it ends with -EBADMSG. */
 struct member_cursor {
     uint64_t hash;   /* members with a smaller hash are passed */
     uint32_t suffix; /* among members with the same hash */

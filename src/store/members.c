@@ -29,7 +29,7 @@ static int member_key_decode(struct slice key, uint64_t id, uint64_t *ret_hash,
 static int seek_member(struct keyspace *ks, uint64_t id, uint64_t *hash, uint32_t *suffix,
                        struct member_record *ret_member, struct slice *ret_bytes) {
     struct data_key want = data_key_member(id, *hash, *suffix);
-    struct slice key, bytes;
+    struct slice key = {0}, bytes = {0};
     int rc = table_seek(ks->txn, TABLE_DATA, data_key_slice(&want), &key, &bytes);
     if (rc == 0)
         rc = member_key_decode(key, id, hash, suffix);
@@ -53,8 +53,8 @@ static int find_member(struct keyspace *ks, uint64_t id, uint64_t hash, struct s
     uint32_t suffix = 0, free = 0;
     for (;;) {
         uint64_t at_hash = hash;
-        struct member_record m;
-        struct slice bytes;
+        struct member_record m = {0};
+        struct slice bytes = {0};
         int rc = seek_member(ks, id, &at_hash, &suffix, &m, &bytes);
         if (rc < 0)
             return rc;
@@ -194,8 +194,8 @@ int keyspace_member_delete(struct keyspace *ks, uint16_t db, struct slice key, s
     struct main_key main_key = ks->at_key;
     uint64_t hash = hash_field(ks, field);
     uint32_t suffix;
-    struct member_record member;
-    struct slice bytes;
+    struct member_record member = {0};
+    struct slice bytes = {0};
     if ((rc = find_member(ks, m.pub.id, hash, field, &suffix, &member, &bytes)))
         return rc;
     if (m.pub.size == 1)

@@ -126,7 +126,7 @@ static void reach(struct session *s, uint64_t sequence) {
 void session_table_init(struct session_table *t, struct state *state) {
     *t = (struct session_table){.state = state, .oldest_ms = UINT64_MAX};
     t->bucket_count = BUCKETS_MIN;
-    t->buckets = xcalloc(t->bucket_count, sizeof t->buckets[0]);
+    t->buckets = xcalloc(t->bucket_count, sizeof(struct session *));
 }
 
 static void session_free(struct session *s) {
@@ -172,7 +172,7 @@ static void grow_buckets(struct session_table *t) {
     struct session **old = t->buckets;
     size_t old_count = t->bucket_count;
     t->bucket_count *= 2;
-    t->buckets = xcalloc(t->bucket_count, sizeof t->buckets[0]);
+    t->buckets = xcalloc(t->bucket_count, sizeof(struct session *));
     for (size_t i = 0; i < old_count; i++) {
         for (struct session *s = old[i], *next; s; s = next) {
             next = s->next;
@@ -331,14 +331,14 @@ int session_table_sweep(struct session_table *t, struct env_txn *txn, uint64_t n
                 continue;
             if (count == capacity) {
                 capacity = capacity ? 2 * capacity : 64;
-                silent = xrealloc(silent, capacity * sizeof silent[0]);
+                silent = xrealloc(silent, capacity * sizeof(struct session *));
             }
             silent[count++] = s;
         }
     }
     /* The order in the buckets differs between nodes: which go first must not depend on it. */
     if (count > 0)
-        qsort(silent, count, sizeof silent[0], compare_silence);
+        qsort(silent, count, sizeof(struct session *), compare_silence);
     if (count > SESSION_SWEEP_MAX)
         count = SESSION_SWEEP_MAX;
     int rc = 0;

@@ -67,7 +67,7 @@ static bool trailer_decode(struct slice bytes, struct trailer *ret_trailer) {
     t.digest = read_hash(&r);
     t.membership_index = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
-    if (!reader_done(&r) || memcmp(magic.data, trailer_magic, sizeof trailer_magic) != 0 ||
+    if (!reader_done(&r) || !slice_equal(magic, slice_of(trailer_magic, sizeof trailer_magic)) ||
         format != TRAILER_FORMAT || crc != crc32c(0, slice_of(bytes.data, bytes.size - 4)))
         return false;
     *ret_trailer = t;
@@ -213,7 +213,7 @@ int store_snapshot_write(struct store *s, const char *path, struct store_snapsho
 /* Opens a snapshot file and checks its trailer. */
 static int open_snapshot(const char *path, int *ret_fd, uint64_t *ret_file_bytes,
                          struct trailer *ret_trailer) {
-    uint8_t bytes[TRAILER_BYTES];
+    uint8_t bytes[TRAILER_BYTES] = {0};
     uint64_t file_bytes = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -237,9 +237,9 @@ static int open_snapshot(const char *path, int *ret_fd, uint64_t *ret_file_bytes
 
 int store_snapshot_verify(const char *path, const struct store_snapshot *info,
                           struct store_snapshot *ret_info) {
-    int fd;
-    uint64_t file_bytes;
-    struct trailer t, inside;
+    int fd = -1;
+    uint64_t file_bytes = 0;
+    struct trailer t = {0}, inside = {0};
     struct hash128 body_hash, file_hash;
     struct store_snapshot found;
     int rc = open_snapshot(path, &fd, &file_bytes, &t);
@@ -272,9 +272,9 @@ int store_snapshot_verify(const char *path, const struct store_snapshot *info,
 
 /* Copies the body to `to`, checked on the way. */
 static int copy_body(const char *path, const char *to) {
-    int fd, to_fd;
-    uint64_t file_bytes;
-    struct trailer t;
+    int fd = -1, to_fd;
+    uint64_t file_bytes = 0;
+    struct trailer t = {0};
     struct hash128 body_hash;
     struct buf hashes = {0};
     int rc = open_snapshot(path, &fd, &file_bytes, &t);
@@ -300,12 +300,12 @@ static int copy_body(const char *path, const char *to) {
 int store_snapshot_install(const char *path, const char *dir, const char *boot_id) {
     if (mkdir(dir, 0700) && errno != EEXIST)
         return -errno;
-    char *tmp = files_path(dir, STORE_DATA_NAME ".tmp");
+    char *tmp = files_path(dir, STORE_DATA_TMP_NAME);
     char *data = files_path(dir, STORE_DATA_NAME);
     int rc = copy_body(path, tmp);
     /* From here until the mark stands again the environment is not trusted, whatever happens. */
     if (rc == 0)
-        rc = files_remove(dir, "store.mark");
+        rc = files_remove(dir, MARK_NAME);
     if (rc == 0)
         rc = files_remove(dir, STORE_LOCK_NAME);
     if (rc == 0)

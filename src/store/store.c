@@ -135,8 +135,8 @@ void store_abandon(struct store *s) {
 }
 
 int store_wipe(const char *dir) {
-    static const char *const names[] = {STORE_DATA_NAME, STORE_LOCK_NAME, STORE_DATA_NAME ".tmp",
-                                        "store.mark.tmp", "store.mark"};
+    static const char *const names[] = {STORE_DATA_NAME, STORE_LOCK_NAME, STORE_DATA_TMP_NAME,
+                                        MARK_TMP_NAME, MARK_NAME};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         int rc = files_remove(dir, names[i]);
         if (rc)

@@ -41,12 +41,13 @@ enum store_open_result {
     STORE_UNTRUSTED = 1, /* the operating system crashed since it was last open: wipe and rebuild */
 };
 
-/* Opens or creates. On STORE_UNTRUSTED nothing is open and *ret_store is untouched. */
+/* Opens or creates. On STORE_UNTRUSTED nothing is open and *ret_store is untouched. -EBUSY: open
+ * already, here or in another process. -EBADMSG: damaged. -EPROTONOSUPPORT: of another format. */
 int store_open(const struct store_options *options, struct store **ret_store) WARN_UNUSED;
 /* Syncs, writes the clean-stop mark, closes. Takes the store. */
 int store_close(struct store *s) WARN_UNUSED;
-/* As after a process crash: closes without sync or mark (simulator, fatal paths). Takes the store.
- */
+/* As after a process crash: closes without sync or mark (simulator, fatal paths). An open write
+ * transaction is lost. Takes the store. No view may be left, here as in store_close(). */
 void store_abandon(struct store *s);
 /* Deletes the environment's files, so that store_open() begins empty. The store must be closed. */
 int store_wipe(const char *dir) WARN_UNUSED;
@@ -110,7 +111,9 @@ enum store_status {
 typedef void (*store_reply_fn)(void *ctx, const struct session_id *session, uint64_t sequence,
                                enum store_status status, struct slice reply);
 
-/* One write transaction spans begin..commit; several entries may be applied in it. */
+/* One write transaction spans begin..commit; several entries may be applied in it. After the first
+ * failure every further call returns it again and nothing is committed any more: what is in memory
+ * is ahead of the disk, so the store can only be abandoned. */
 int store_begin(struct store *s) WARN_UNUSED;
 /* Applies one entry. `index` must be the applied index + 1. reply_fn may be NULL. -EBADMSG:
  * malformed. */
@@ -173,7 +176,8 @@ struct store_snapshot {
 };
 
 /* Copies a consistent state to the file `path` (written beside, fsynced, renamed, folder fsynced)
- * from a read transaction. Any thread; the store must stay open; nothing stalls meanwhile. */
+ * from a read transaction. Any thread, the writer's only between transactions (it would wait for
+ * itself); the store must stay open; the writer waits for the copy of two pages at most. */
 int store_snapshot_write(struct store *s, const char *path,
                          struct store_snapshot *ret_info) WARN_UNUSED;
 /* Reads back and verifies a snapshot file: hash over the file as in *info when info is not NULL

@@ -5,6 +5,7 @@
 #include "store/state.h"
 
 #define STORE_DATA_NAME "data.mdb"
+#define STORE_DATA_TMP_NAME "data.mdb.tmp"
 #define STORE_LOCK_NAME "lock.mdb"
 
 struct store {
