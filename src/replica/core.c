@@ -542,8 +542,20 @@ int core_membership_applied(struct core *c, uint64_t now_ms, uint64_t index,
     return core_step(c, now_ms, &event, ret);
 }
 
+static bool has_member(const struct core *c, uint64_t id) {
+    for (unsigned i = 0; i < c->raft.configuration.n; i++)
+        if (c->raft.configuration.servers[i].id == id)
+            return true;
+    return false;
+}
+
 int core_catch_up(struct core *c, uint64_t now_ms, uint64_t id, struct core_update *ret) {
-    CHECK(id != c->raft.id); /* the library crashes */
+    /* The library crashes when it does not lead, and over its own or an unknown id. */
+    *ret = (struct core_update){.term = c->raft.current_term, .voted_for = c->raft.voted_for};
+    if (c->raft.state != RAFT_LEADER)
+        return CORE_NOT_LEADER;
+    if (id == c->raft.id || !has_member(c, id))
+        return CORE_BUSY;
     struct raft_event event = {.type = RAFT_CATCH_UP};
     event.catch_up.server_id = id;
     return core_step(c, now_ms, &event, ret);
