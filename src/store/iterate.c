@@ -46,7 +46,8 @@ static int load_group(struct keyspace *ks, const uint8_t *prefix) {
     }
     if (rc < 0)
         return rc;
-    qsort(g->keys, g->count, sizeof g->keys[0], compare_slices);
+    if (g->count > 0)
+        qsort(g->keys, g->count, sizeof g->keys[0], compare_slices);
     g->valid = true;
     return 0;
 }

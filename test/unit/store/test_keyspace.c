@@ -416,6 +416,10 @@ static void next_key_among_long_keys(void **state) {
         else
             assert_bytes(found, S("\xff\xff"));
     }
+    /* From a long key of a group that does not exist. */
+    key.data[0] ^= 0x80;
+    key.data[600] = 0;
+    assert_true(keyspace_next_key(ks, 0, buf_slice(&key), false, &found, &r) >= 0);
     int met = 0;
     struct buf before = {0};
     found = slice_of(NULL, 0);

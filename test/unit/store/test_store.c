@@ -317,6 +317,13 @@ static void views_are_pinned(void **state) {
     buf_fini(&packed);
     buf_fini(&out);
     store_view_end(v);
+    /* A reader's clock that is behind does not bring back what is over by the log's. */
+    kit_run(&kit, "SET c 1 PX 500");
+    kit.time_ms = 1500;
+    kit_run(&kit, "SET d 1");
+    assert_int_equal(store_view_begin(v), 0);
+    read_argv(v, 0, "GET", "c", "$-1\r\n");
+    store_view_end(v);
     store_view_end(w);
     store_view_free(v);
     store_view_free(w);
