@@ -63,6 +63,8 @@ struct node_link {
     struct buf out; /* replies of this turn */
     struct link_batch replies;
     bool replies_open;
+    uint64_t refused_from;  /* the lowest write refused with NOT_LEADER and not asked again; 0: none */
+    bool wrote;             /* writes were accepted since we lead */
     uint32_t reads_pending; /* against the window */
     uint64_t read_bytes_pending;
 };
@@ -240,7 +242,7 @@ void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
 void node_reply_session(void *ctx, const struct session_id *session, uint64_t sequence,
                         enum store_status status, struct slice reply);
 void node_propose_batches(struct node *n);
-void node_drop_batches(struct node *n); /* leadership is gone */
+void node_leadership_lost(struct node *n);
 void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv);
 void node_flush_links(struct node *n);
 void node_tell_topology(struct node *n, struct node_link *only);

@@ -167,11 +167,24 @@ static void batch_add(struct node *n, struct slice group, uint32_t commands) {
     n->batch_commands += commands;
 }
 
-/* Answers every command of a group in the same way. */
-static void refuse_commands(struct node_link *l, struct slice commands, enum link_status status) {
+/* Sends the gateway to the leader. A write must not overtake an earlier one of its session: from the first refused
+ * one on, everything on this link is refused until that one comes again or is no longer asked for. */
+static void refuse_commands(struct node_link *l, struct slice commands) {
     struct link_write w;
-    while (commands.size > 0 && link_next_write(&commands, &w))
-        link_reply(l, w.sequence, LINK_KIND_WRITE, status, 0, slice_of(NULL, 0));
+    while (commands.size > 0 && link_next_write(&commands, &w)) {
+        if (l->refused_from == 0 || w.sequence < l->refused_from)
+            l->refused_from = w.sequence;
+        link_reply(l, w.sequence, LINK_KIND_WRITE, LINK_NOT_LEADER, 0, slice_of(NULL, 0));
+    }
+}
+
+static bool still_refusing(struct node_link *l, const struct link_writes *writes) {
+    struct slice in = writes->commands;
+    struct link_write first;
+    CHECK(link_next_write(&in, &first));
+    if (first.sequence <= l->refused_from || writes->acked_below > l->refused_from)
+        l->refused_from = 0;
+    return l->refused_from != 0;
 }
 
 static void refuse_entry(struct node *n, struct slice entry) {
@@ -181,12 +194,21 @@ static void refuse_entry(struct node *n, struct slice entry) {
     while (entry.size > 0 && entry_next_group(&entry, &group)) {
         struct node_link *l = link_of_session(n, &group.session);
         if (l)
-            refuse_commands(l, group.commands, LINK_NOT_LEADER);
+            refuse_commands(l, group.commands);
     }
 }
 
-/* What was gathered but not proposed: its senders ask the next leader. */
-void node_drop_batches(struct node *n) {
+static void link_end(struct node_link *l) {
+    struct node *n = l->owner;
+    void *handle = l->handle;
+    node_link_closed(l);
+    n->ops->link_close(n->env, handle);
+}
+
+/* What was gathered but not proposed is refused: its senders ask the next leader. What was proposed may yet be
+ * committed, by whoever leads next, or be overwritten: its links end, so that nothing that is still on its way here
+ * can overtake it when we lead again. */
+void node_leadership_lost(struct node *n) {
     batch_seal(n);
     LIST_FOREACH_SAFE (it, &n->sealed) {
         struct sealed_batch *b = LIST_ENTRY(it, struct sealed_batch, node);
@@ -194,6 +216,12 @@ void node_drop_batches(struct node *n) {
         refuse_entry(n, buf_slice(&b->entry));
         buf_fini(&b->entry);
         free(b);
+    }
+    node_flush_links(n);
+    LIST_FOREACH_SAFE(it, &n->links) {
+        struct node_link *l = LIST_ENTRY(it, struct node_link, node);
+        if (l->wrote)
+            link_end(l);
     }
 }
 
@@ -269,11 +297,8 @@ static bool link_on_hello(struct node_link *l, struct slice payload) {
         return false;
     /* A gateway that connects again before we noticed that its old connection died. */
     struct node_link *old = link_of_session(n, &l->session);
-    if (old) {
-        void *handle = old->handle;
-        node_link_closed(old);
-        n->ops->link_close(n->env, handle);
-    }
+    if (old)
+        link_end(old);
     l->greeted = true;
     struct link_node_hello answer = {
         .version = LINK_VERSION,
@@ -338,9 +363,14 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     if (in.size > 0)
         return false;
     if (!node_running(n) || !n->leading || n->state != NODE_RUNNING || core_transferring(n->core)) {
-        refuse_commands(l, w.commands, LINK_NOT_LEADER);
+        refuse_commands(l, w.commands);
         return true;
     }
+    if (l->refused_from != 0 && still_refusing(l, &w)) {
+        refuse_commands(l, w.commands);
+        return true;
+    }
+    l->wrote = true;
     n->commands_proposed += w.count;
     if (store_over_quota(n->store))
         link_filter_quota(l, &w);

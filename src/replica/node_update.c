@@ -176,7 +176,7 @@ static void node_on_leadership(struct node *n) {
     if (leading == n->leading && (!leading || term == n->leading_term))
         return;
     if (n->leading)
-        node_drop_batches(n);
+        node_leadership_lost(n);
     n->leading = leading;
     n->leading_term = leading ? term : 0;
     n->barrier_index = 0;
@@ -404,7 +404,7 @@ static void node_begin_restart(struct node *n) {
         n->hold_index = 0;
     }
     if (n->leading)
-        node_drop_batches(n);
+        node_leadership_lost(n);
     core_free(n->core);
     n->core = NULL;
     n->leading = false;

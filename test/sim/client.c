@@ -174,6 +174,9 @@ static void client_done(struct upstream_request *up, enum upstream_outcome outco
     struct client *c = (struct client *)up;
     c->busy = false;
     done_total++;
+    if (sim.o.verbose > 2)
+        sim_trace("g%d request %llu has outcome %d at index %llu", c->gateway->index,
+                  (unsigned long long)up->id, (int)outcome, (unsigned long long)index);
     if (outcome == UPSTREAM_DONE) {
         client_check(c, reply);
     } else {
@@ -288,6 +291,9 @@ static void client_begin(struct client *c) {
     };
     c->busy = true;
     upstream_submit(c->gateway->upstream, &c->up);
+    if (sim.o.verbose > 2)
+        sim_trace("g%d kind %d key %d id %llu is request %llu", c->gateway->index, (int)c->kind,
+                  c->key, (unsigned long long)c->id, (unsigned long long)c->up.id);
 }
 
 void clients_begin(void) {

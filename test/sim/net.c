@@ -93,6 +93,7 @@ static void link_closed_up(void *arg, uint64_t number) {
     if (l->dead_up)
         return;
     l->dead_up = true;
+    sim_trace("g%d link to s%d closed", l->gateway->index, l->server->index);
     upstream_on_closed(l->up);
     gateway_after(l->gateway);
 }
@@ -121,6 +122,7 @@ static void link_connect(void *arg, uint64_t number) {
     }
     l->incarnation = l->server->incarnation;
     l->down = node_link_open(l->server->node, l);
+    sim_trace("g%d link to s%d open", l->gateway->index, l->server->index);
     upstream_on_connected(l->up);
     gateway_after(l->gateway);
     if (l->server->node)
@@ -149,7 +151,10 @@ static void chunk_arrive(void *arg, uint64_t number) {
 }
 
 static void link_push(struct slink *l, bool to_node, struct slice bytes) {
+    if (l->stalled[to_node])
+        return;
     if (slink_cut(l)) { /* it stalls, then both sides notice */
+        l->stalled[to_node] = true;
         uint64_t at = sim.now_us + 200000 + sim_rand(600000);
         sim_at(at, link_closed_up, l, 0);
         sim_at(at + sim_rand(100000), link_closed_down, l, 0);
@@ -234,6 +239,7 @@ static void up_send(void *env, void *handle, struct slice bytes) {
 static void up_close(void *env, void *handle) {
     struct slink *l = handle;
     l->dead_up = true;
+    sim_trace("g%d ends its link to s%d", l->gateway->index, l->server->index);
     if (!l->dead_down)
         sim_at(sim.now_us + latency_us(), link_closed_down, l, 0);
 }

@@ -78,7 +78,7 @@ static const struct replica_env_ops env_ops = {
 /* ---- driving ---- */
 
 bool server_busy(const struct server *s) {
-    return s->paused_until_us > sim.now_us;
+    return s->paused_until_us >= sim.now_us && s->paused_until_us != 0;
 }
 
 static void server_step_disk(void *arg, uint64_t incarnation) {
@@ -95,7 +95,7 @@ static void server_tick(void *arg, uint64_t seq) {
     if (!s->node || s->tick_seq != seq)
         return;
     if (server_busy(s)) {
-        sim_at(s->paused_until_us, server_tick, s, seq);
+        sim_at(s->paused_until_us + 1, server_tick, s, seq);
         return;
     }
     s->tick_at_us = UINT64_MAX;
@@ -203,8 +203,7 @@ void server_wipe(struct server *s) {
     stats.wipes++;
     s->life++;
     s->incarnation++;
-    s->joining = false;
-    s->bootstrap = false;
+    s->joining = s->was_member = s->bootstrap = false;
     if (!PLANTED(PLANT_M2_REUSED_ID))
         s->node_id = 0;
     mem_disk_free(s->disk);

@@ -204,7 +204,9 @@ static void fault(void *arg, uint64_t pace_us) {
         server_crash(s, sim.o.power && sim_chance(400));
     else if (kind == 7 && sim.o.pause && s->node) {
         stats.pauses++;
-        s->paused_until_us = sim.now_us + sim_rand(900000);
+        uint64_t until = sim.now_us + sim_rand(900000);
+        if (until > s->paused_until_us) /* never shorter: what waits keeps its order */
+            s->paused_until_us = until;
     } else if (kind <= 9 && s->node && (sim.o.io_error || sim.o.power))
         disk_fault(s);
     else if (kind >= 10 && sim.o.replace)
@@ -214,12 +216,30 @@ static void fault(void *arg, uint64_t pace_us) {
 
 /* ---- a run ---- */
 
+/* It was a member, and is one no more: replaced while it was away. Its operator empties its disk.
+ */
+static bool was_removed(struct server *s) {
+    struct server *leader = server_leader();
+    struct membership m;
+    if (!leader || s->node_id == 0 || s->removed || s == leader)
+        return false;
+    node_membership(leader->node, &m);
+    bool member = membership_find(&m, s->node_id) != NULL;
+    if (member)
+        s->was_member = true;
+    return s->was_member && !member;
+}
+
 /* Keeps as many servers in the cluster as it is to have voters, and one more where some are lost.
  */
 static void grow(void *arg, uint64_t number) {
     int want = sim.o.voters, have = 0;
     for (int i = 1; i <= SERVERS_MAX; i++) {
-        const struct server *s = &sim.servers[i];
+        struct server *s = &sim.servers[i];
+        if (was_removed(s)) {
+            server_crash(s, true);
+            server_wipe(s);
+        }
         have += (s->node_id != 0 || s->joining) && !s->removed;
     }
     for (int i = 2; i <= SERVERS_MAX && have < want; i++) {
@@ -321,9 +341,8 @@ static void settle(void) {
     sim_trace("faults end");
     for (int i = 1; i <= SERVERS_MAX; i++) {
         struct server *s = &sim.servers[i];
-        mem_disk_fail_at(s->disk, 0, 0);
-        s->disk_faulty = false;
-        s->paused_until_us = 0;
+        if (s->disk_faulty)
+            server_crash(s, true); /* a disk does not get well by itself */
         if (s->node_id != 0 && !s->node && !s->dead_for_good)
             server_start(s);
     }
@@ -414,7 +433,7 @@ static void print_stats(void) {
 static void usage(void) {
     fputs("usage: run_sim [--seed N | --seeds A..B] [--voters N] [--without FAULT]... [--duration "
           "MS] [--until-violation]\n"
-          "               [--plant BUG] [--twice] [--verbose | --log]\n"
+          "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
           "faults: crash power partition reset slow-disk pause skew snapshots io-error replace\n",
           stderr);
     exit(2);
@@ -464,6 +483,8 @@ int main(int argc, char **argv) {
             o.verbose = 1;
         else if (strcmp(argv[i], "--log") == 0)
             o.verbose = 2;
+        else if (strcmp(argv[i], "--requests") == 0)
+            o.verbose = 3;
         else if (strcmp(argv[i], "--until-violation") == 0)
             until_violation = true;
         else if (strcmp(argv[i], "--twice") == 0)
@@ -487,7 +508,7 @@ int main(int argc, char **argv) {
         } else
             usage();
     }
-    log_set_level(o.verbose == 2 ? LOG_INFO : (enum log_level)(LOG_ERROR + 1));
+    log_set_level(o.verbose >= 2 ? LOG_INFO : (enum log_level)(LOG_ERROR + 1));
     const char *fast = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     snprintf(sim.dir, sizeof sim.dir, "%s/cotidal-sim-XXXXXX", fast);
     if (!mkdtemp(sim.dir)) {

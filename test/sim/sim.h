@@ -42,7 +42,7 @@ struct server {
     struct node *node; /* NULL: down */
     uint64_t node_id;  /* 0: has not joined */
     uint8_t cluster[16];
-    bool bootstrap, dead_for_good, removed, failed, joining;
+    bool bootstrap, dead_for_good, removed, failed, joining, was_member;
     bool disk_faulty; /* an error or a power cut was planned for its disk */
     unsigned life;    /* of this address: counts lost disks */
     unsigned incarnation, boots;
@@ -62,6 +62,7 @@ struct slink {
     struct upstream_link *up;
     struct node_link *down;
     bool dead_up, dead_down; /* that side is gone */
+    bool stalled[2];         /* bytes were lost in this direction: nothing comes through any more */
     uint64_t last_at_us[2];
 };
 
