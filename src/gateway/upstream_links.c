@@ -278,7 +278,8 @@ static bool on_topology(struct upstream_link *link, struct slice payload) {
     /* Who knows a leader can perhaps answer again. */
     if (t.leader_id)
         hold_clear(&link->holds[HOLD_LINEARIZABLE]);
-    if (t.term >= up->members_term) {
+    /* A node without a leader may have been removed, and know an old membership only. */
+    if (t.term >= up->members_term && (t.leader_id || up->members_term == 0)) {
         up->members_term = t.term;
         take_members(up, &t);
         reconcile(up);

@@ -28,6 +28,8 @@ struct replica_env_ops {
     void (*peer_send)(void *env, uint64_t id, const char *address, struct slice frame);
     /* Frames to a gateway. The bytes are copied or written. */
     void (*link_send)(void *env, void *handle, struct slice frames);
+    /* Bytes sent there that the gateway has not taken yet. */
+    size_t (*link_pending_bytes)(void *env, void *handle);
     void (*link_close)(void *env, void *handle); /* no node_link_closed() follows */
     void (*background)(void *env, struct background_job *job);
     /* A local failure (G7) or a broken promise: the process must end now, acknowledging nothing

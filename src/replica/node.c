@@ -72,7 +72,8 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
     list_init(&n->links);
     ops->random(env, &n->round,
                 sizeof n->round); /* answers to an earlier life's rounds must not match */
-    /* Nor may an earlier life's NODE.ALLOC, applied again after a restart, be taken for one of ours. */
+    /* Nor may an earlier life's NODE.ALLOC, applied again after a restart, be taken for one of
+     * ours. */
     ops->random(env, &n->tag_next, sizeof n->tag_next);
     n->tag_next |= 1ull << 63;
     n->members_version = 1;
@@ -160,6 +161,8 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 uint64_t node_deadline_ms(const struct node *n) {
     if (n->state == NODE_FAILED)
         return UINT64_MAX;
+    if (n->more)
+        return node_now(n);
     uint64_t at = earlier(n->members_at_ms, n->status_at_ms);
     if (n->state == NODE_STOPPING)
         at = earlier(at, n->stop_deadline_ms);
@@ -194,8 +197,9 @@ static void node_stop_tick(struct node *n, uint64_t now) {
     n->leading = false;
     node_leadership_lost(n);
     node_flush_links(n);
-    if (!node_idle(n) && now < n->stop_deadline_ms + 5000)
-        return;
+    node_install_drop(n);
+    if (!node_idle(n))
+        return; /* a copy of the store must not outlive it */
     void (*done)(void *) = n->stop_done;
     n->stop_done = NULL;
     done(n->stop_ctx);
@@ -231,7 +235,8 @@ void node_turn_end(struct node *n) {
         return;
     node_propose_batches(n);
     node_settle(n);
-    node_apply(n);
+    n->more = false;
+    node_apply(n, false);
     node_settle(n);
     node_read_turn(n);
     node_tell_topology(n, NULL);
@@ -294,4 +299,8 @@ void node_membership(const struct node *n, struct membership *ret) {
     *ret = (struct membership){0};
     if (node_running(n))
         core_membership(n->core, ret);
+}
+
+uint64_t node_membership_index(const struct node *n) {
+    return node_running(n) && core_membership_uncommitted_index(n->core) == 0 ? n->change_index : 0;
 }

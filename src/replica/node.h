@@ -64,7 +64,8 @@ void node_turn_end(struct node *n);
 bool node_on_peer_frame(struct node *n, uint64_t from_id, const char *from_address, uint8_t type,
                         struct slice payload) WARN_UNUSED;
 
-/* A gateway connected (its preface was read). handle is the environment's. */
+/* A gateway connected (its preface was read). handle is the environment's. NULL: there are too
+ * many. */
 struct node_link *node_link_open(struct node *n, void *handle);
 /* Whole or partial frames. Returns false when the gateway broke the protocol: the link is gone then
  * and the environment closes the connection. */
@@ -82,3 +83,5 @@ struct store *node_store(struct node *n);
 const struct memlog *node_memlog(const struct node *n);
 uint64_t node_commit_index(const struct node *n);
 void node_membership(const struct node *n, struct membership *ret);
+/* Index of the last membership entry applied here; 0 while a later one is under way. */
+uint64_t node_membership_index(const struct node *n);

@@ -18,12 +18,19 @@ enum {
     NODE_WRITES_PENDING = 2,            /* own log writes under way before batches wait */
     NODE_UNCOMMITTED_BYTES = 128 << 20, /* entries ahead of the commit index before batches wait */
     NODE_APPEND_BYTES = 16 << 20,       /* entries in one message to a follower */
-    NODE_ENTRIES_INFLIGHT = 256,        /* per follower */
-    NODE_TRAILING_ENTRIES = 2 * NODE_ENTRIES_INFLIGHT, /* kept behind a snapshot (G3) */
-    NODE_APPLY_BYTES = 4 << 20,                        /* applied in one transaction at most */
+    NODE_ENTRIES_INFLIGHT = 64,         /* per follower */
+    NODE_TRAILING_ENTRIES = NODE_ENTRIES_INFLIGHT, /* kept behind a snapshot (G3) */
+    NODE_APPLY_BYTES = 4 << 20,                    /* applied in one transaction at most */
     NODE_LINK_WINDOW_REQUESTS = 65536,
     NODE_LINK_WINDOW_BYTES = 64 << 20,
-    NODE_LINKS_MAX = 1024,
+    NODE_LINKS_MAX = 4096,
+    NODE_GREETING_BYTES = 4096,     /* a gateway may send before its HELLO */
+    NODE_BACKLOG_BYTES = 256 << 20, /* gathered and not yet proposed, all links */
+    NODE_ANSWER_BYTES = 4 << 20,    /* of reads answered in one turn */
+    NODE_LINK_OUT_BYTES = 8 << 20,  /* replies that a gateway has not taken before its reads wait */
+    NODE_APPLY_ROUNDS = 8,          /* transactions applied in one turn */
+    NODE_JOINS_MAX = 64,
+    NODE_FETCH_QUIET_MS = 10000, /* no new snapshot while somebody fetches the old one */
     NODE_STATUS_EVERY_MS = 250,
     NODE_ALIVE_MS = 1500,
     NODE_MEMBERS_EVERY_MS = 50,
@@ -63,9 +70,11 @@ struct node_link {
     struct buf out; /* replies of this turn */
     struct link_batch replies;
     bool replies_open;
-    uint64_t refused_from;  /* the lowest write refused with NOT_LEADER and not asked again; 0: none */
-    bool wrote;             /* writes were accepted since we lead */
-    uint32_t reads_pending; /* against the window */
+    uint64_t
+        refused_from; /* the lowest write refused with NOT_LEADER and not asked again; 0: none */
+    bool wrote;       /* writes were accepted since we lead */
+    uint32_t writes_pending; /* against the window, as the next two */
+    uint32_t reads_pending;
     uint64_t read_bytes_pending;
 };
 
@@ -129,6 +138,7 @@ struct node {
     uint64_t commit_index; /* G3: the highest ever reported */
     uint64_t core_applied; /* the core's view: membership entries up to here were announced to it */
     bool applying;
+    bool more; /* a turn left work behind: the next one comes at once */
 
     /* M5: writes held while two voters come to be */
     uint64_t hold_index; /* 0: none */
@@ -147,6 +157,7 @@ struct node {
     struct buf batch; /* the open entry */
     uint32_t batch_commands, batch_groups;
     struct list sealed; /* struct sealed_batch: waiting for the log */
+    uint64_t sealed_bytes;
     uint64_t sweep_at_ms;
     uint64_t tag_next;
 
@@ -164,6 +175,7 @@ struct node {
     struct list reads_round;    /* in the round under way */
     struct list reads_applying; /* confirmed, wait for their index */
     uint64_t round, round_term, round_index, round_sent_ms, round_leader, round_pause_ms;
+    uint64_t expire_at_ms;
     bool round_active;
 
     /* members */
@@ -171,6 +183,7 @@ struct node {
     uint32_t peer_count;
     uint64_t status_at_ms, members_at_ms;
     struct list joins;
+    uint32_t join_count;
     uint64_t change_index; /* of the last membership entry applied */
     uint64_t pair_since_ms;
     uint64_t catch_up_deadline_ms;
@@ -186,6 +199,7 @@ struct node {
     bool take_done; /* written; waits until our own log is durable up to it */
     bool compacting;
     uint64_t log_bytes_at_snapshot;
+    uint64_t fetched_ms;     /* when somebody last asked for a piece */
     struct install *install; /* under way, NULL otherwise */
 
     /* wire scratch */
@@ -220,7 +234,7 @@ typedef int (*core_call_fn)(struct node *n, void *arg, struct core_update *u);
 /* After every core call: carries the update out. rc is the core's. False when the node failed. */
 bool node_carry_out(struct node *n, int rc, struct core_update *u);
 /* Applies what is committed; answers what was waiting for it. */
-void node_apply(struct node *n);
+void node_apply(struct node *n, bool all);
 /* What follows from the last steps: restarts, the barrier of a new leader, holds. */
 void node_settle(struct node *n);
 bool node_propose(struct node *n, enum core_entry_type type, struct slice body);

@@ -16,6 +16,8 @@ void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
     struct link_reply r = {
         .id = id, .kind = (uint8_t)kind, .status = (uint8_t)status, .index = index, .reply = reply};
     link_add_reply(&l->out, &l->replies, &r);
+    if (kind == LINK_KIND_WRITE && l->writes_pending > 0)
+        l->writes_pending--;
     if (l->out.size - l->replies.frame_at > NODE_ENTRY_BYTES) {
         link_close(&l->out, &l->replies);
         l->replies_open = false;
@@ -145,6 +147,7 @@ static void batch_seal(struct node *n) {
         return;
     struct sealed_batch *b = xcalloc(1, sizeof *b);
     b->entry = n->batch;
+    n->sealed_bytes += b->entry.size;
     n->batch = (struct buf){0};
     n->batch_groups = n->batch_commands = 0;
     list_push_back(&n->sealed, &b->node);
@@ -167,8 +170,9 @@ static void batch_add(struct node *n, struct slice group, uint32_t commands) {
     n->batch_commands += commands;
 }
 
-/* Sends the gateway to the leader. A write must not overtake an earlier one of its session: from the first refused
- * one on, everything on this link is refused until that one comes again or is no longer asked for. */
+/* Sends the gateway to the leader. A write must not overtake an earlier one of its session: from
+ * the first refused one on, everything on this link is refused until that one comes again or is no
+ * longer asked for. */
 static void refuse_commands(struct node_link *l, struct slice commands) {
     struct link_write w;
     while (commands.size > 0 && link_next_write(&commands, &w)) {
@@ -205,20 +209,21 @@ static void link_end(struct node_link *l) {
     n->ops->link_close(n->env, handle);
 }
 
-/* What was gathered but not proposed is refused: its senders ask the next leader. What was proposed may yet be
- * committed, by whoever leads next, or be overwritten: its links end, so that nothing that is still on its way here
- * can overtake it when we lead again. */
+/* What was gathered but not proposed is refused: its senders ask the next leader. What was proposed
+ * may yet be committed, by whoever leads next, or be overwritten: its links end, so that nothing
+ * that is still on its way here can overtake it when we lead again. */
 void node_leadership_lost(struct node *n) {
     batch_seal(n);
     LIST_FOREACH_SAFE (it, &n->sealed) {
         struct sealed_batch *b = LIST_ENTRY(it, struct sealed_batch, node);
         list_remove(&b->node);
+        n->sealed_bytes -= b->entry.size;
         refuse_entry(n, buf_slice(&b->entry));
         buf_fini(&b->entry);
         free(b);
     }
     node_flush_links(n);
-    LIST_FOREACH_SAFE(it, &n->links) {
+    LIST_FOREACH_SAFE (it, &n->links) {
         struct node_link *l = LIST_ENTRY(it, struct node_link, node);
         if (l->wrote)
             link_end(l);
@@ -262,6 +267,7 @@ void node_propose_batches(struct node *n) {
             return;
         struct sealed_batch *b = LIST_ENTRY(first, struct sealed_batch, node);
         list_remove(&b->node);
+        n->sealed_bytes -= b->entry.size;
         stamp_entry(n, &b->entry);
         n->entries_proposed++;
         if (!node_propose(n, CORE_COMMAND, buf_slice(&b->entry)) && n->state != NODE_FAILED)
@@ -275,6 +281,8 @@ void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv) {
     struct buf commands = {0};
     entry_append_command(&commands, tag, 0, packed_argv);
     struct entry_group group = {.command_count = 1, .commands = buf_slice(&commands)};
+    if (n->batch_commands >= NODE_ENTRY_COMMANDS)
+        batch_seal(n);
     if (n->batch_groups == 0) {
         buf_reset(&n->batch);
         entry_begin(&n->batch, 0, 0);
@@ -321,7 +329,9 @@ static void link_filter_quota(struct node_link *l, const struct link_writes *w) 
     struct slice in = w->commands;
     struct link_write one;
     while (in.size > 0 && link_next_write(&in, &one)) {
-        if (argv_unpack(&n->argv, one.packed_argv) && command_grows(&n->argv)) {
+        /* What was executed before gets the answer that is kept for it. */
+        if (!store_session_knows(n->store, &l->session, one.sequence) &&
+            argv_unpack(&n->argv, one.packed_argv) && command_grows(&n->argv)) {
             link_reply_text(
                 l, one.sequence, LINK_KIND_WRITE, LINK_REFUSED,
                 "OOM command not allowed when used memory > 'maxmemory': the data quota "
@@ -360,13 +370,15 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
         if (!link_next_write(&in, &one) || one.sequence == 0 || one.db >= STORE_DB_COUNT ||
             !argv_unpack(&n->argv, one.packed_argv))
             return false;
-    if (in.size > 0)
+    if (in.size > 0 || w.count > NODE_LINK_WINDOW_REQUESTS - l->writes_pending)
         return false;
+    l->writes_pending += w.count;
     if (!node_running(n) || !n->leading || n->state != NODE_RUNNING || core_transferring(n->core)) {
         refuse_commands(l, w.commands);
         return true;
     }
-    if (l->refused_from != 0 && still_refusing(l, &w)) {
+    if ((l->refused_from != 0 && still_refusing(l, &w)) ||
+        n->sealed_bytes + n->batch.size > NODE_BACKLOG_BYTES) {
         refuse_commands(l, w.commands);
         return true;
     }
@@ -387,6 +399,7 @@ static bool link_on_reads(struct node_link *l, struct slice payload) {
         struct link_read r;
         if (!link_next_read(&payload, &r) || r.db >= STORE_DB_COUNT ||
             l->reads_pending >= NODE_LINK_WINDOW_REQUESTS ||
+            (l->reads_pending > 0 && l->read_bytes_pending > NODE_LINK_WINDOW_BYTES) ||
             !argv_unpack(&l->owner->argv, r.packed_argv))
             return false;
         node_read_enqueue(l->owner, l, &r);
@@ -416,6 +429,8 @@ static bool link_on_frame(struct node_link *l, uint8_t type, struct slice payloa
 }
 
 struct node_link *node_link_open(struct node *n, void *handle) {
+    if (n->link_count >= NODE_LINKS_MAX)
+        return NULL;
     struct node_link *l = xcalloc(1, sizeof *l);
     l->owner = n;
     l->handle = handle;
@@ -454,6 +469,8 @@ bool node_link_bytes(struct node_link *l, struct slice bytes) {
             break;
         }
     }
+    if (!l->greeted && bytes.size > NODE_GREETING_BYTES)
+        take = LINK_TAKE_BAD;
     if (take == LINK_TAKE_BAD) {
         n->protocol_errors++;
         log_warn("link-broken", "node=%llu reason=protocol", (unsigned long long)n->o.id);

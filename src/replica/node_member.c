@@ -103,6 +103,12 @@ static bool propose_removal(struct node *n, const struct membership *now, uint64
 
 /* ---- joins and removals that somebody waits for ---- */
 
+static void join_free(struct node *n, struct join *j) {
+    list_remove(&j->node);
+    n->join_count--;
+    free(j);
+}
+
 static void join_answer(struct node *n, struct join *j, enum link_status status,
                         const char *error) {
     struct buf reply = {0};
@@ -119,8 +125,7 @@ static void join_answer(struct node *n, struct join *j, enum link_status status,
     }
     link_reply(j->link, j->reply_id, LINK_KIND_READ, status, 0, buf_slice(&reply));
     buf_fini(&reply);
-    list_remove(&j->node);
-    free(j);
+    join_free(n, j);
 }
 
 void node_joins_fail(struct node *n, struct node_link *l) {
@@ -129,8 +134,7 @@ void node_joins_fail(struct node *n, struct node_link *l) {
         if (l == NULL) {
             join_answer(n, j, LINK_NOT_LEADER, NULL);
         } else if (j->link == l) {
-            list_remove(&j->node);
-            free(j);
+            join_free(n, j);
         }
     }
 }
@@ -175,6 +179,11 @@ static bool join_step(struct node *n, const struct membership *now, struct join 
     /* M2: whoever comes back without its disk is a new node; its earlier self is taken out first
      * (M6). */
     const struct member *earlier = member_at(now, j->address);
+    if (earlier && PLANTED(PLANT_M2_REUSED_ID)) {
+        j->id = earlier->id;
+        join_answer(n, j, LINK_OK, NULL);
+        return false;
+    }
     if (earlier)
         return propose_removal(n, now, earlier->id);
     if (now->count >= MEMBERS_MAX)
@@ -252,6 +261,10 @@ static bool replace_step(struct node *n, const struct membership *now) {
     voters_wanted(n, now, &learners);
     if (learners == 0 || node_now(n) < n->leading_since_ms + n->o.replace_after_ms)
         return false;
+    if (PLANTED(PLANT_M6_ADD_FIRST))
+        for (uint32_t i = 0; i < now->count; i++)
+            if (now->members[i].role == MEMBER_LEARNER)
+                return propose_role(n, now, now->members[i].id, MEMBER_VOTER);
     for (uint32_t i = 0; i < now->count; i++)
         if (now->members[i].role == MEMBER_VOTER &&
             !peer_alive(n, now->members[i].id, n->o.replace_after_ms))
@@ -303,6 +316,11 @@ static void admin_answer(struct node_link *l, uint64_t id, enum link_status stat
 
 static void admin_queue(struct node *n, struct node_link *l, uint64_t id, struct slice operand,
                         bool join, struct buf *reply) {
+    if (n->join_count >= NODE_JOINS_MAX) {
+        reply_error(reply, "BUSY too many membership requests at once");
+        admin_answer(l, id, LINK_REFUSED, reply);
+        return;
+    }
     struct join *j = xcalloc(1, sizeof *j);
     list_init(&j->node);
     j->link = l;
@@ -341,6 +359,7 @@ static void admin_queue(struct node *n, struct node_link *l, uint64_t id, struct
         return;
     }
     list_push_back(&n->joins, &j->node);
+    n->join_count++;
     if (join) {
         struct buf argv = {0};
         argv_append_strs(&argv, "NODE.ALLOC", NULL);

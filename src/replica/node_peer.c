@@ -212,7 +212,7 @@ static bool step_piece(struct node *n, const struct core_message *whole, uint32_
     free(piece);
     if (!ok)
         return false;
-    node_apply(n);
+    node_apply(n, true);
     uint64_t end = whole->append.prev_index + to;
     uint64_t end_term = to ? entries[to - 1].term : whole->append.prev_term;
     return n->state == NODE_RUNNING && !n->restart_wanted && !n->install && n->core &&

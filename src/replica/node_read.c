@@ -191,6 +191,8 @@ static bool view_open(struct node *n) {
 
 static bool read_answer(struct node *n, struct pending_read *r) {
     CHECK(argv_unpack(&n->argv, slice_of(r->packed_argv, r->size)));
+    if (n->reply_scratch.capacity > 4 * NODE_ENTRY_BYTES)
+        buf_fini(&n->reply_scratch);
     buf_reset(&n->reply_scratch);
     int rc =
         store_read(n->view, r->db, r->time_ms, rand_u64(&n->rand), &n->argv, &n->reply_scratch);
@@ -200,25 +202,35 @@ static bool read_answer(struct node *n, struct pending_read *r) {
     }
     link_reply(r->link, r->id, LINK_KIND_READ, LINK_OK, store_view_applied_index(n->view),
                buf_slice(&n->reply_scratch));
-    if (n->reply_scratch.capacity > 4 * NODE_ENTRY_BYTES)
-        buf_fini(&n->reply_scratch);
     return true;
+}
+
+/* A gateway that takes its replies slowly waits for its reads; the others do not. */
+static bool link_is_full(const struct node_link *l) {
+    const struct node *n = l->owner;
+    return l->out.size + n->ops->link_pending_bytes(n->env, l->handle) > NODE_LINK_OUT_BYTES;
 }
 
 static void answer_ready(struct node *n) {
     if (n->install || !n->store || list_empty(&n->reads_applying))
         return;
     uint64_t applied = store_applied_index(n->store);
+    size_t bytes = 0;
     bool open = false;
     LIST_FOREACH_SAFE (it, &n->reads_applying) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
-        if (r->index > applied)
+        if (r->index > applied || link_is_full(r->link))
             continue;
+        if (bytes > NODE_ANSWER_BYTES) {
+            n->more = true;
+            break;
+        }
         if (!open && !view_open(n))
             return;
         open = true;
         if (!read_answer(n, r))
             break;
+        bytes += n->reply_scratch.size;
         read_free(r);
     }
     if (open)
@@ -229,7 +241,7 @@ static void expire(struct node *n, struct list *reads, uint64_t now) {
     LIST_FOREACH_SAFE (it, reads) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
         if (r->deadline_ms > now)
-            return; /* in the order they came */
+            continue;
         if (r->link)
             link_reply(r->link, r->id, LINK_KIND_READ, LINK_UNAVAILABLE, 0, slice_of(NULL, 0));
         else
@@ -250,6 +262,9 @@ void node_read_turn(struct node *n) {
     }
     round_begin(n);
     answer_ready(n);
+    if (now < n->expire_at_ms)
+        return;
+    n->expire_at_ms = now + NODE_MEMBERS_EVERY_MS;
     expire(n, &n->reads_waiting, now);
     expire(n, &n->reads_round, now);
     expire(n, &n->reads_applying, now);

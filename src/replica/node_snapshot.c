@@ -188,9 +188,24 @@ static int node_bootstrap(struct node *n) {
     return rc;
 }
 
+/* What an earlier life was copying when it ended. */
+static void remove_leftovers(const struct node *n) {
+    static const char *const names[] = {"snapshots/new.mdb", "snapshots/new.mdb.tmp",
+                                        "snapshots/incoming.part"};
+    char path[4096];
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", n->o.dir, names[i]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/store.incoming", n->o.dir);
+    if (store_wipe(path) == 0)
+        rmdir(path);
+}
+
 int node_load_state(struct node *n, char ret_error[256]) {
     char dir[4096];
     struct log_open_info info;
+    remove_leftovers(n);
     store_dir(n, dir);
     int rc = log_open(n->disk, n->o.log_segment_bytes, load_entry, n, &n->log, &info, ret_error);
     if (rc < 0)
@@ -213,12 +228,15 @@ int node_load_state(struct node *n, char ret_error[256]) {
                  "node=%llu reason=\"the operating system was not shut down cleanly\"",
                  (unsigned long long)n->o.id);
         rc = store_rebuild(n, dir);
-    } else if (rc == 0 && store_applied_index(n->store) + 1 < n->memlog.first_index) {
+    } else if (rc == 0 && (store_applied_index(n->store) + 1 < n->memlog.first_index ||
+                           store_applied_index(n->store) < n->snapshot.index)) {
+        /* An installation, or a rebuilding, that a crash cut short. */
         store_abandon(n->store);
         n->store = NULL;
         rc = store_rebuild(n, dir);
     }
-    if (rc == 0 && store_applied_index(n->store) + 1 < n->memlog.first_index)
+    if (rc == 0 && (store_applied_index(n->store) + 1 < n->memlog.first_index ||
+                    store_applied_index(n->store) < n->snapshot.index))
         rc = -EBADMSG;
     if (rc < 0) {
         snprintf(ret_error, 256, "the store in %.150s cannot be opened: %s", dir, strerror(-rc));
@@ -283,7 +301,8 @@ static void compact_done(void *ctx, int status) {
 static uint32_t trailing_entries(const struct node *n, uint64_t index) {
     uint64_t bytes = 0, at = index;
     while (at >= n->memlog.first_index &&
-           (index - at < NODE_TRAILING_ENTRIES || bytes < NODE_TRAILING_BYTES)) {
+           (index - at < NODE_TRAILING_ENTRIES ||
+            (bytes < NODE_TRAILING_BYTES && index - at < UINT16_MAX))) {
         bytes += memlog_get(&n->memlog, at)->body.size;
         at--;
     }
@@ -338,7 +357,14 @@ void node_snapshot_tick(struct node *n) {
             take_use(n);
         return;
     }
-    if (n->install || log_bytes(n->log) < n->log_bytes_at_snapshot + n->o.snapshot_log_bytes ||
+    uint64_t grown = log_bytes(n->log) - n->log_bytes_at_snapshot;
+    if (log_bytes(n->log) < n->log_bytes_at_snapshot)
+        grown = 0;
+    /* Somebody who fetches the present one could never finish if each were replaced at once. */
+    if (n->fetched_ms != 0 && node_now(n) - n->fetched_ms < NODE_FETCH_QUIET_MS &&
+        grown < 16 * n->o.snapshot_log_bytes)
+        return;
+    if (n->install || grown < n->o.snapshot_log_bytes ||
         store_applied_index(n->store) <= n->snapshot.index)
         return;
     char dir[4096];
@@ -368,6 +394,7 @@ void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p) {
     struct wire_piece piece = {.index = p->index, .offset = p->offset};
     uint8_t *data = xmalloc(p->bytes);
     if (p->index == n->snapshot.index && p->index != 0) {
+        n->fetched_ms = node_now(n);
         char path[4096];
         snapshot_path(n, p->index, path);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -478,6 +505,8 @@ static void install_prepared(void *arg, int status) {
     }
     if (status == -EBADMSG)
         install_fail(n, "the file does not match its checksum");
+    else if (status == -ENOSPC)
+        install_fail(n, "no space left");
     else if (status < 0)
         node_fatal(n, "a snapshot could not be installed: %s", strerror(-status));
     else
@@ -493,9 +522,14 @@ void node_install_piece(struct node *n, uint64_t from, const struct wire_piece *
         install_fail(n, "the sender has it no more");
         return;
     }
-    if (p->data.size > i->info.file_bytes - i->received ||
-        pwrite(i->fd, p->data.data, p->data.size, (off_t)p->offset) != (ssize_t)p->data.size) {
-        node_fatal(n, "%s: %s", i->part, strerror(errno));
+    if (p->data.size > i->info.file_bytes - i->received) {
+        install_fail(n, "more arrived than was announced");
+        return;
+    }
+    errno = ENOSPC; /* what a short write means */
+    if (pwrite(i->fd, p->data.data, p->data.size, (off_t)p->offset) != (ssize_t)p->data.size) {
+        /* The copy is not the log: nothing is at stake. */
+        install_fail(n, strerror(errno));
         return;
     }
     i->received += p->data.size;
@@ -568,7 +602,8 @@ static void install_finish(struct node *n) {
 }
 
 uint64_t node_install_deadline(const struct node *n) {
-    return n->install->prepared ? node_now(n) : n->install->progress_ms + NODE_INSTALL_TIMEOUT_MS;
+    return n->install->prepared ? node_now(n) + 5
+                                : n->install->progress_ms + NODE_INSTALL_TIMEOUT_MS;
 }
 
 void node_install_tick(struct node *n) {

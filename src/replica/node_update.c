@@ -314,12 +314,16 @@ static bool node_apply_some(struct node *n) {
     return !membership || node_apply_membership(n, n->core_applied, membership);
 }
 
-void node_apply(struct node *n) {
+/* Not all at once, unless asked: a node that has much to apply must not fall silent over it. */
+void node_apply(struct node *n, bool all) {
     if (n->applying)
         return;
     n->applying = true;
-    while (node_running(n) && !n->install && node_apply_some(n))
-        ;
+    int rounds = 0;
+    while (node_running(n) && !n->install && (all || rounds < NODE_APPLY_ROUNDS) &&
+           node_apply_some(n))
+        rounds++;
+    n->more |= rounds == NODE_APPLY_ROUNDS;
     n->applying = false;
 }
 
@@ -405,6 +409,8 @@ static void node_begin_restart(struct node *n) {
     }
     if (n->leading)
         node_leadership_lost(n);
+    node_install_drop(n);
+    n->restart_wanted = false;
     core_free(n->core);
     n->core = NULL;
     n->leading = false;

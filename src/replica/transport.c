@@ -12,6 +12,7 @@
 
 enum {
     PREFACE_BYTES = 4,
+    GREETING_BYTES_MAX = 4096,
     PEER_QUEUE_BYTES_MAX =
         256 << 20, /* what waits for a slow follower; more is dropped, as if lost */
     PEER_CONNECTING_BYTES_MAX = 1 << 20,
@@ -135,6 +136,8 @@ static void inbound_preface(struct inbound *c, struct slice *in) {
     if (slice_equal_str(preface, LINK_PREFACE) && c->owner->node) {
         c->kind = INBOUND_LINK;
         c->link = node_link_open(c->owner->node, c);
+        if (!c->link)
+            inbound_bad(c, "too many links");
     } else if (slice_equal_str(preface, WIRE_PREFACE) && c->owner->node) {
         c->kind = INBOUND_PEER;
     } else {
@@ -174,6 +177,8 @@ static void inbound_on_read(void *ctx, struct slice bytes) {
         buf_consume(&c->in, before - bytes.size);
     else if (bytes.size > 0)
         buf_append_slice(&c->in, bytes);
+    if (c->kind == INBOUND_PEER && c->peer_id == 0 && c->in.size > GREETING_BYTES_MAX)
+        inbound_bad(c, "no greeting");
     if (c->in.size == 0 && c->in.capacity > (1u << 20))
         buf_fini(&c->in);
 }
@@ -303,6 +308,11 @@ void transport_link_send(void *handle, struct slice frames) {
     /* The window bounds requests, not their replies: a gateway that does not read is cut off. */
     if (stream_pending_bytes(c->stream) > LINK_QUEUE_BYTES_MAX)
         stream_close(c->stream); /* on_close tells the node, which is iterating its links now */
+}
+
+size_t transport_link_pending_bytes(void *handle) {
+    struct inbound *c = handle;
+    return c->closed ? 0 : stream_pending_bytes(c->stream);
 }
 
 void transport_link_close(void *handle) {

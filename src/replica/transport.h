@@ -39,4 +39,5 @@ void transport_adopt(struct transport *t, int fd);
 /* For struct replica_env_ops. */
 void transport_peer_send(struct transport *t, uint64_t id, const char *address, struct slice frame);
 void transport_link_send(void *handle, struct slice frames);
+size_t transport_link_pending_bytes(void *handle);
 void transport_link_close(void *handle);

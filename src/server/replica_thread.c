@@ -22,7 +22,8 @@ struct replica_thread {
     struct timer *timer;
     struct waker *stop_waker, *jobs_waker;
     pthread_t thread;
-    bool running;
+    struct identity identity;
+    bool running, stopped;
     int stop_status;
     pthread_mutex_t lock; /* guards jobs_done */
     struct list jobs_done;
@@ -53,6 +54,10 @@ static void env_link_send(void *env, void *handle, struct slice frames) {
     transport_link_send(handle, frames);
 }
 
+static size_t env_link_pending_bytes(void *env, void *handle) {
+    return transport_link_pending_bytes(handle);
+}
+
 static void env_link_close(void *env, void *handle) {
     transport_link_close(handle);
 }
@@ -75,8 +80,8 @@ static void *job_main(void *arg) {
     j->job->status = j->job->fn(j->job->arg);
     pthread_mutex_lock(&t->lock);
     list_push_back(&t->jobs_done, &j->job->node);
+    waker_wake(t->jobs_waker); /* under the lock: once it is taken, the waker may go */
     pthread_mutex_unlock(&t->lock);
-    waker_wake(t->jobs_waker);
     free(j);
     return NULL;
 }
@@ -100,6 +105,7 @@ static const struct replica_env_ops env_ops = {
     .random = env_random,
     .peer_send = env_peer_send,
     .link_send = env_link_send,
+    .link_pending_bytes = env_link_pending_bytes,
     .link_close = env_link_close,
     .background = env_background,
     .fatal = env_fatal,
@@ -107,11 +113,27 @@ static const struct replica_env_ops env_ops = {
 
 /* ---- the loop ---- */
 
+/* The cluster exists now: should this log ever be lost, the node must not begin another one under
+ * the same name. */
+static void bootstrapped(struct replica_thread *t) {
+    t->identity.bootstrap = false;
+    int rc = identity_save(t->options.data, &t->identity);
+    if (rc < 0)
+        env_fatal(t, strerror(-rc));
+}
+
 static void on_turn_end(void *ctx) {
     struct replica_thread *t = ctx;
     if (!t->node)
         return;
     node_turn_end(t->node);
+    /* A job that is still running (a copy of the store) must not outlive the store. */
+    if (t->stopped && t->jobs_running == 0) {
+        loop_stop(t->loop);
+        return;
+    }
+    if (t->identity.bootstrap && node_commit_index(t->node) > 0)
+        bootstrapped(t);
     timer_set(t->timer, node_deadline_ms(t->node));
 }
 
@@ -139,7 +161,7 @@ static void on_jobs(void *ctx) {
 
 static void on_stopped(void *ctx) {
     struct replica_thread *t = ctx;
-    loop_stop(t->loop);
+    t->stopped = true;
 }
 
 static void on_stop(void *ctx) {
@@ -151,13 +173,6 @@ static void *replica_main(void *arg) {
     struct replica_thread *t = arg;
     pthread_setname_np(pthread_self(), "replica");
     loop_run(t->loop);
-    /* A job that is still running (a copy of the store) must not outlive the store. */
-    while (t->jobs_running > 0 || !node_idle(t->node)) {
-        struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
-        nanosleep(&pause, NULL);
-        loop_drain(t->loop);
-        on_jobs(t);
-    }
     struct node *n = t->node;
     t->node = NULL;
     t->stop_status = node_free(n);
@@ -223,6 +238,7 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
     char error[256] = "", boot_id[64];
     boot_id_read(boot_id);
     const struct server_options *o = &t->options;
+    t->identity = *id;
     struct node_options options = {
         .id = id->node_id,
         .bootstrap = id->bootstrap,

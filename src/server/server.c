@@ -269,6 +269,8 @@ int server_run(const struct server_options *options) {
     struct server s = {.o = options};
     signal(SIGPIPE, SIG_IGN);
     int rc = loop_new(&s.loop);
+    if (rc == 0 && !start(&s)) /* until now a signal simply ends the process */
+        return 1;              /* nothing to undo */
     if (rc == 0)
         rc = loop_on_signal(s.loop, SIGINT, on_signal, &s);
     if (rc == 0)
@@ -277,8 +279,6 @@ int server_run(const struct server_options *options) {
         fprintf(stderr, "cotidal: %s\n", strerror(-rc));
         return 1;
     }
-    if (!start(&s))
-        return 1; /* the process ends: nothing to undo */
     announce(&s);
     loop_run(s.loop);
     log_info("stopping", "signal=1");

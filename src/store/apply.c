@@ -230,3 +230,9 @@ int store_commit(struct store *s) {
         buf_fini(&s->reply);
     return fail(s, rc);
 }
+
+bool store_session_knows(const struct store *s, const struct session_id *id, uint64_t sequence) {
+    struct slice reply;
+    struct session *session = session_find(&s->sessions, id);
+    return session && session_lookup(session, sequence, &reply) == SESSION_KNOWN;
+}

@@ -135,6 +135,9 @@ store_data_bytes(const struct store *s); /* keys and values of live records, for
 uint64_t store_key_count(
     const struct store *s); /* over all databases, expired ones not yet swept included */
 uint64_t store_session_count(const struct store *s);
+/* Whether the session has executed this sequence, so that asking again changes nothing. */
+bool store_session_knows(const struct store *s, const struct session_id *session,
+                         uint64_t sequence);
 bool store_over_quota(const struct store *s);
 /* The last membership passed in, with the index it came with; borrowed until the next apply. */
 struct slice store_membership(const struct store *s, uint64_t *ret_index);

@@ -30,6 +30,10 @@ static void env_link_send(void *env, void *handle, struct slice frames) {
     net_link_send(handle, frames);
 }
 
+static size_t env_link_pending_bytes(void *env, void *handle) {
+    return 0;
+}
+
 static void env_link_close(void *env, void *handle) {
     net_link_close(handle);
 }
@@ -70,6 +74,7 @@ static const struct replica_env_ops env_ops = {
     .random = env_random,
     .peer_send = env_peer_send,
     .link_send = env_link_send,
+    .link_pending_bytes = env_link_pending_bytes,
     .link_close = env_link_close,
     .background = env_background,
     .fatal = env_fatal,
