@@ -150,8 +150,12 @@ static bool all_voters_there(void) {
     node_membership(leader->node, &m);
     for (uint32_t i = 0; i < m.count; i++) {
         const struct server *s = server_at(m.members[i].address);
+        /* Losing a voter before the others know of the last change can be more than they can bear.
+         */
         if (m.members[i].role == MEMBER_VOTER &&
-            (!s->node || s->node_id != m.members[i].id || s->removed))
+            (!s->node || s->node_id != m.members[i].id || s->removed ||
+             node_membership_index(s->node) == 0 ||
+             node_membership_index(s->node) != node_membership_index(leader->node)))
             return false;
     }
     return membership_voters(&m) >= (uint32_t)sim.o.voters;
