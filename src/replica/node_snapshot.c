@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/plant.h"
 #include "replica/node_internal.h"
 
 enum { SNAPSHOT_META_VERSION = 1 };
@@ -480,6 +481,15 @@ void node_install_begin(struct node *n, const struct core_snapshot *s, struct sl
              (unsigned long long)s->index, (unsigned long long)i->info.file_bytes,
              (unsigned long long)i->from);
     install_ask(n);
+    if (PLANTED(PLANT_SNAPSHOT_EARLY)) {
+        struct log_base base = {.index = s->index, .term = s->term};
+        struct core_update u;
+        memlog_reset(&n->memlog, s->index + 1, s->term);
+        int rc = log_reset(n->log, &base);
+        if (rc == 0)
+            rc = core_snapshot_installed(n->core, node_now(n), s, &u);
+        node_carry_out(n, rc, &u);
+    }
 }
 
 static int install_prepare(void *arg) {

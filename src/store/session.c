@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/plant.h"
 #include "base/reader.h"
 #include "store/record.h"
 
@@ -260,6 +261,8 @@ void session_keep(struct session_table *t, struct session *s, uint64_t sequence,
     static const char too_large[] = "-ERR executed, but the reply was too large to keep\r\n";
     if (s->reply_bytes + reply.size > SESSION_REPLY_BYTES_MAX)
         reply = slice_str(too_large);
+    if (PLANTED(PLANT_FORGET_REPLY))
+        return;
     reach(s, sequence);
     slot_fill(s, slot_at(s, sequence), reply);
     sum_add(t, reply_sum(s, sequence, reply));

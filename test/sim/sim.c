@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -434,6 +435,18 @@ static void print_stats(void) {
            stats.violations);
 }
 
+/* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing
+ * to go on with. */
+static void on_abort(int signum) {
+    stats.violations++;
+    printf("VIOLATION seed=%llu t=%.3f ms: a check failed\n", (unsigned long long)sim.seed,
+           (double)sim.now_us / 1000.0);
+    nftw(sim.dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    print_stats();
+    fflush(stdout);
+    _exit(1);
+}
+
 static void usage(void) {
     fputs("usage: run_sim [--seed N | --seeds A..B] [--voters N] [--without FAULT]... [--duration "
           "MS] [--until-violation]\n"
@@ -461,7 +474,11 @@ static bool *fault_named(struct sim_options *o, const char *name) {
 
 static bool plant(const char *name) {
 #ifdef COTIDAL_PLANT
-    return plant_parse(name, &planted);
+    planted = plant_parse(name);
+    if (planted != PLANT_COUNT)
+        return true;
+    fprintf(stderr, "run_sim: no such bug: %s\n", name);
+    return false;
 #else
     fprintf(stderr, "run_sim: built without planted bugs (-Dplant=true), so no %s\n", name);
     return false;
@@ -491,7 +508,11 @@ int main(int argc, char **argv) {
             o.verbose = 3;
         else if (strcmp(argv[i], "--until-violation") == 0)
             until_violation = true;
-        else if (strcmp(argv[i], "--twice") == 0)
+        else if (strcmp(argv[i], "--list-plants") == 0) {
+            for (int p = PLANT_NONE + 1; p < PLANT_COUNT; p++)
+                puts(plant_name((enum plant)p));
+            return 0;
+        } else if (strcmp(argv[i], "--twice") == 0)
             twice = true;
         else if (!value)
             usage();
@@ -519,6 +540,7 @@ int main(int argc, char **argv) {
         perror(sim.dir);
         return 2;
     }
+    signal(SIGABRT, on_abort);
     for (uint64_t seed = from; seed <= to && !(until_violation && stats.violations); seed++) {
         uint64_t hash = run_seed(seed, &o);
         if (twice && run_seed(seed, &o) != hash) {
