@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/plant.h"
+#include "base/reader.h"
 
 #if RAFT_VERSION_NUMBER != 2201
 #error                                                                                             \
@@ -115,18 +116,44 @@ void membership_encode(const struct membership *m, struct buf *out) {
     raft_configuration_close(&c);
 }
 
+/* The library's decoder reads past the end of what is cut off, so this one is ours:
+ *
+ *   u8 version (1) | u64 count | count x (u64 id | address, NUL | u8 role) | zeros up to 8 bytes
+ */
+static bool member_decode(struct reader *r, const struct membership *before, struct member *ret) {
+    ret->id = reader_u64(r);
+    const uint8_t *end = reader_ok(r) ? memchr(r->at, 0, reader_left(r)) : NULL;
+    size_t size = end ? (size_t)(end - r->at) : 0;
+    if (size == 0 || size >= sizeof ret->address || ret->id == 0 ||
+        membership_find(before, ret->id))
+        return false;
+    memset(ret->address, 0, sizeof ret->address);
+    memcpy(ret->address, reader_take(r, size + 1), size);
+    uint8_t role = reader_u8(r);
+    ret->role = (enum member_role)role;
+    for (uint32_t i = 0; i < before->count; i++)
+        if (strcmp(before->members[i].address, ret->address) == 0)
+            return false;
+    return reader_ok(r) && role <= MEMBER_JOINING;
+}
+
 bool membership_decode(struct slice in, struct membership *ret) {
-    /* The library's decoder looks for the end of an address with a bound, but wants at least a
-     * header of 9 bytes: u8 version, u64 count. */
-    if (in.size < 9 || in.size > MEMBERS_MAX * (MEMBER_ADDRESS_BYTES_MAX + 16))
+    struct reader r = reader_of(in);
+    uint8_t version = reader_u8(&r);
+    uint64_t count = reader_u64(&r);
+    if (version != 1 || count == 0 || count > MEMBERS_MAX || in.size % 8 != 0)
         return false;
-    struct raft_buffer buffer = {.base = (void *)in.data, .len = in.size};
-    struct raft_configuration c;
-    if (raft_configuration_decode(&buffer, &c) != 0)
+    struct membership m = {0};
+    for (; m.count < count; m.count++)
+        if (!member_decode(&r, &m, &m.members[m.count]))
+            return false;
+    if (reader_left(&r) >= 8)
         return false;
-    bool ok = configuration_to(&c, ret);
-    raft_configuration_close(&c);
-    return ok;
+    while (reader_left(&r) > 0)
+        if (reader_u8(&r) != 0)
+            return false;
+    *ret = m;
+    return true;
 }
 
 /* ---- life ---- */
@@ -278,6 +305,19 @@ static int step_error(int event, int rv) {
     }
 }
 
+#ifdef COTIDAL_PLANT
+/* Leaves numbers on the stack that look like indexes and terms, where the library reads what it
+ * never wrote (G1). */
+static __attribute__((noinline)) void litter_stack(uint64_t seed) {
+    volatile uint64_t litter[512];
+    for (size_t i = 0; i < ARRAY_COUNT(litter); i++)
+        litter[i] = seed % 7 ? seed % 97 : 0;
+}
+#define LITTER_STACK(seed) litter_stack(seed)
+#else
+#define LITTER_STACK(seed) ((void)0)
+#endif
+
 static int core_step(struct core *c, uint64_t now_ms, struct raft_event *event,
                      struct core_update *ret) {
     struct raft_update u = {0};
@@ -285,6 +325,7 @@ static int core_step(struct core *c, uint64_t now_ms, struct raft_event *event,
     event->capacity = CORE_CAPACITY;
     *ret = (struct core_update){0};
     uint64_t term = c->raft.current_term, voted_for = c->raft.voted_for;
+    LITTER_STACK(now_ms * 0x9E3779B97F4A7C15u >> 32);
     int rv = raft_step(&c->raft, event, &u);
     ret->term = c->raft.current_term;
     ret->voted_for = c->raft.voted_for;

@@ -36,7 +36,8 @@ struct membership {
 const struct member *membership_find(const struct membership *m, uint64_t id);
 uint32_t membership_voters(const struct membership *m);
 bool membership_is_voter(const struct membership *m, uint64_t id);
-/* The encoding that stands in membership entries of the log (the library's own). */
+/* The encoding that stands in membership entries of the log (the library's own). What decodes has
+ * 1 to MEMBERS_MAX members, each with an id, an address and a role, no id or address twice. */
 void membership_encode(const struct membership *m, struct buf *out);
 bool membership_decode(struct slice in, struct membership *ret);
 

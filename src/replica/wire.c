@@ -176,7 +176,8 @@ static bool decode_append(struct reader *r, struct core_message *ret, struct cor
     ret->append.commit = reader_u64(r);
     uint32_t count = reader_u32(r);
     /* The library takes these for granted. */
-    if (!reader_ok(r) || count > reader_left(r) / 13 ||
+    if (!reader_ok(r) || count > reader_left(r) / 13 || ret->append.prev_term > ret->term ||
+        ret->append.prev_index > UINT64_MAX - 1 - count ||
         (ret->append.prev_index == 0) != (ret->append.prev_term == 0))
         return false;
     ret->append.count = count;
@@ -249,7 +250,9 @@ bool wire_decode_message(uint8_t type, struct slice payload, struct core_message
         if (!membership_decode(reader_lstr(&r), &ret->install.snapshot.membership))
             return false;
         ret->install.descriptor = reader_lstr(&r);
-        if (ret->install.snapshot.index == 0 || ret->install.snapshot.term == 0)
+        if (ret->install.snapshot.index == 0 || ret->install.snapshot.term == 0 ||
+            ret->install.snapshot.term > ret->term || ret->install.snapshot.membership_index == 0 ||
+            ret->install.snapshot.membership_index > ret->install.snapshot.index)
             return false;
         break;
     case WIRE_TIMEOUT_NOW:

@@ -97,6 +97,10 @@ static void env_link_send(void *env, void *handle, struct slice frames) {
     buf_consume(&l->in, l->in.size - in.size);
 }
 
+static size_t env_link_pending_bytes(void *env, void *handle) {
+    return ((struct rig_link *)handle)->untaken;
+}
+
 static void env_link_close(void *env, void *handle) {
     ((struct rig_link *)handle)->link = NULL;
 }
@@ -107,6 +111,7 @@ static const struct replica_env_ops env_ops = {
     .random = env_random,
     .peer_send = env_peer_send,
     .link_send = env_link_send,
+    .link_pending_bytes = env_link_pending_bytes,
     .link_close = env_link_close,
     .background = env_background,
     .fatal = env_fatal,
@@ -629,6 +634,7 @@ struct rig_link *rig_link_raw(struct rig *r, unsigned i) {
     list_init(&l->replies);
     list_push_back(&r->links, &l->node);
     l->link = node_link_open(l->server->node, l);
+    assert_non_null(l->link);
     return l;
 }
 

@@ -140,6 +140,7 @@ struct rig_link {
     struct list replies;
     uint64_t leader_id; /* of the last topology */
     unsigned hellos, topologies;
+    size_t untaken; /* what the gateway is said not to have taken yet */
 };
 /* Connects and greets. */
 struct rig_link *rig_link(struct rig *r, unsigned i, uint8_t session);
