@@ -69,9 +69,18 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
     memcpy(p->bytes, frame.data, frame.size);
     uint64_t *last = &sim.last_at_us[from->index][to->index];
     uint64_t at = sim.now_us + latency_us();
-    if (at <= *last)
-        at = *last + 1;
-    *last = at;
+    if (sim.o.disorder && sim.faults) {
+        if (sim_chance(40))
+            at += sim_rand(400000);
+        if (sim_chance(20)) {
+            struct packet *again = xmemdup(p, sizeof *p + frame.size);
+            sim_at_owned(at + sim_rand(300000), packet_arrive, again, from->node_id);
+        }
+    } else {
+        if (at <= *last)
+            at = *last + 1;
+        *last = at;
+    }
     sim_at_owned(at, packet_arrive, p, from->node_id);
 }
 

@@ -122,6 +122,8 @@ void server_after(struct server *s) {
     if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
         s->disk_scheduled = true;
         uint64_t latency = 80 + sim_rand(400);
+        if (sim.faults && sim.o.sluggish)
+            latency += sim_rand(40000);
         if (sim.faults && sim.o.slow_disk && sim_chance(20))
             latency += sim_rand(300000);
         sim_at(sim.now_us + latency, server_step_disk, s, s->incarnation);

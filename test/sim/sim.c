@@ -383,6 +383,9 @@ static void choose(const struct sim_options *base) {
     if (sim.o.voters == 0)
         sim.o.voters = voters[sim_rand(5)];
     sim.o.early = sim_chance(500);
+    sim.o.sluggish = sim.o.slow_disk && sim_chance(250);
+    if (sim.o.disorder)
+        sim.o.disorder = sim_chance(300);
     if (sim.o.replace)
         sim.o.replace = sim_chance(400);
     if (sim.o.snapshots)
@@ -451,7 +454,8 @@ static void usage(void) {
     fputs("usage: run_sim [--seed N | --seeds A..B] [--voters N] [--without FAULT]... [--duration "
           "MS] [--until-violation]\n"
           "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
-          "faults: crash power partition reset slow-disk pause skew snapshots io-error replace\n",
+          "faults: crash power partition reset slow-disk pause skew snapshots io-error replace "
+          "disorder\n",
           stderr);
     exit(2);
 }
@@ -460,11 +464,11 @@ static bool *fault_named(struct sim_options *o, const char *name) {
     const struct {
         const char *name;
         bool *flag;
-    } faults[] = {{"crash", &o->crash},         {"power", &o->power},
-                  {"partition", &o->partition}, {"reset", &o->reset},
-                  {"slow-disk", &o->slow_disk}, {"pause", &o->pause},
-                  {"skew", &o->skew},           {"snapshots", &o->snapshots},
-                  {"io-error", &o->io_error},   {"replace", &o->replace}};
+    } faults[] = {
+        {"crash", &o->crash},     {"power", &o->power},         {"partition", &o->partition},
+        {"reset", &o->reset},     {"slow-disk", &o->slow_disk}, {"pause", &o->pause},
+        {"skew", &o->skew},       {"snapshots", &o->snapshots}, {"io-error", &o->io_error},
+        {"replace", &o->replace}, {"disorder", &o->disorder}};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
         if (strcmp(faults[i].name, name) == 0)
             return faults[i].flag;
@@ -495,7 +499,8 @@ int main(int argc, char **argv) {
                             .skew = true,
                             .snapshots = true,
                             .io_error = true,
-                            .replace = true};
+                            .replace = true,
+                            .disorder = true};
     uint64_t from = 1, to = 100;
     bool until_violation = false, twice = false;
     for (int i = 1; i < argc; i++) {

@@ -30,6 +30,9 @@ struct sim_options {
     bool slow_disk, pause, skew, snapshots;
     bool io_error; /* a disk operation fails: the node must stop */
     bool replace;  /* voters die for good, lose their disks, are removed; others take their place */
+    bool disorder; /* frames between nodes come late, out of order and twice, as no connection would
+                      bring them */
+    bool sluggish; /* disks are slow all the time */
     bool early;    /* faults begin while the cluster is being built */
     uint64_t duration_ms;
     int verbose;
