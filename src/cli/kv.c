@@ -17,50 +17,50 @@ static void print_json(struct buf *json) {
 
 static void add_revision(struct json_out *j, const struct http_reply *reply) {
     if (reply->etag.size > 0) {
-        json_key(j, "revision");
-        json_string(j, buf_slice(&reply->etag));
+        json_out_key(j, "revision");
+        json_out_string(j, buf_slice(&reply->etag));
     }
 }
 
 static void print_value_json(const struct cli_args *args, const struct http_reply *reply) {
     struct buf json = {0};
     struct json_out j;
-    json_begin(&j, &json);
-    json_object(&j);
-    json_key(&j, "key");
-    json_str(&j, args->words[0]);
-    if (json_is_utf8(buf_slice(&reply->body))) {
-        json_key(&j, "value");
-        json_string(&j, buf_slice(&reply->body));
+    json_out_begin(&j, &json);
+    json_out_object(&j);
+    json_out_key(&j, "key");
+    json_out_str(&j, args->words[0]);
+    if (json_out_is_utf8(buf_slice(&reply->body))) {
+        json_out_key(&j, "value");
+        json_out_string(&j, buf_slice(&reply->body));
     } else {
         struct buf encoded = {0};
         base64_append(&encoded, buf_slice(&reply->body));
-        json_key(&j, "value_base64");
-        json_string(&j, buf_slice(&encoded));
+        json_out_key(&j, "value_base64");
+        json_out_string(&j, buf_slice(&encoded));
         buf_fini(&encoded);
     }
-    json_key(&j, "content_type");
-    json_string(&j, buf_slice(&reply->content_type));
+    json_out_key(&j, "content_type");
+    json_out_string(&j, buf_slice(&reply->content_type));
     add_revision(&j, reply);
     if (reply->expires.size > 0) {
-        json_key(&j, "expires");
-        json_string(&j, buf_slice(&reply->expires));
+        json_out_key(&j, "expires");
+        json_out_string(&j, buf_slice(&reply->expires));
     }
-    json_end(&j, '}');
+    json_out_end(&j, '}');
     print_json(&json);
 }
 
 static void print_done_json(const char *key, const char *what, const struct http_reply *reply) {
     struct buf json = {0};
     struct json_out j;
-    json_begin(&j, &json);
-    json_object(&j);
-    json_key(&j, "key");
-    json_str(&j, key);
-    json_key(&j, "result");
-    json_str(&j, what);
+    json_out_begin(&j, &json);
+    json_out_object(&j);
+    json_out_key(&j, "key");
+    json_out_str(&j, key);
+    json_out_key(&j, "result");
+    json_out_str(&j, what);
     add_revision(&j, reply);
-    json_end(&j, '}');
+    json_out_end(&j, '}');
     print_json(&json);
 }
 

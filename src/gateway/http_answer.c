@@ -63,26 +63,26 @@ void http_put_etag(struct buf *out, uint64_t revision) {
 static void put_problem_json(struct buf *json, const struct http_problem *p, struct slice detail) {
     static const char *const applied[] = {"no", "yes", "unknown"};
     struct json_out j;
-    json_begin(&j, json);
-    json_object(&j);
-    json_key(&j, "type");
-    json_str(&j, "about:blank");
-    json_key(&j, "title");
-    json_str(&j, http_status_text(p->status));
-    json_key(&j, "status");
-    json_i64(&j, p->status);
-    json_key(&j, "detail");
-    json_string(&j, detail);
-    json_key(&j, "code");
-    json_str(&j, p->code);
-    json_key(&j, "applied");
-    json_str(&j, applied[p->applied]);
+    json_out_begin(&j, json);
+    json_out_object(&j);
+    json_out_key(&j, "type");
+    json_out_str(&j, "about:blank");
+    json_out_key(&j, "title");
+    json_out_str(&j, http_status_text(p->status));
+    json_out_key(&j, "status");
+    json_out_i64(&j, p->status);
+    json_out_key(&j, "detail");
+    json_out_string(&j, detail);
+    json_out_key(&j, "code");
+    json_out_str(&j, p->code);
+    json_out_key(&j, "applied");
+    json_out_str(&j, applied[p->applied]);
     if (p->retry_after_ms) {
-        json_key(&j, "retry_after_ms");
-        json_u64(&j, p->retry_after_ms);
+        json_out_key(&j, "retry_after_ms");
+        json_out_u64(&j, p->retry_after_ms);
     }
     buf_append_slice(json, p->extra);
-    json_end(&j, '}');
+    json_out_end(&j, '}');
     buf_append_char(json, '\n');
 }
 

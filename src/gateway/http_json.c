@@ -29,55 +29,55 @@ bool http_take_row(struct slice *reply, struct reply_item *items, size_t count) 
 void http_json_revision(struct json_out *j, uint64_t revision) {
     struct buf text = {0};
     num_append_u64(&text, revision);
-    json_key(j, "revision");
-    json_string(j, buf_slice(&text));
+    json_out_key(j, "revision");
+    json_out_string(j, buf_slice(&text));
     buf_fini(&text);
 }
 
 void http_json_bytes(struct json_out *j, const char *name, const char *flag, struct slice bytes) {
-    json_key(j, name);
-    if (json_is_utf8(bytes)) {
-        json_string(j, bytes);
+    json_out_key(j, name);
+    if (json_out_is_utf8(bytes)) {
+        json_out_string(j, bytes);
         return;
     }
     struct buf text = {0};
     base64_append(&text, bytes);
-    json_string(j, buf_slice(&text));
+    json_out_string(j, buf_slice(&text));
     buf_fini(&text);
-    json_key(j, flag);
-    json_bool(j, true);
+    json_out_key(j, flag);
+    json_out_bool(j, true);
 }
 
 static void put_bytes(struct json_out *j, struct slice bytes) {
-    if (json_is_utf8(bytes)) {
-        json_string(j, bytes);
+    if (json_out_is_utf8(bytes)) {
+        json_out_string(j, bytes);
         return;
     }
-    json_object(j);
+    json_out_object(j);
     http_json_bytes(j, "bytes", "base64", bytes);
-    json_end(j, '}');
+    json_out_end(j, '}');
 }
 
 static bool put_any(struct json_out *j, struct slice *reply, int depth);
 
 static bool put_map(struct json_out *j, struct slice *reply, uint64_t pairs, int depth) {
-    json_object(j);
+    json_out_object(j);
     for (uint64_t i = 0; i < pairs; i++) {
         struct reply_item key;
         if (!reply_next(reply, &key) || (key.type != '$' && key.type != '+'))
             return false;
-        json_key_slice(j, key.bytes);
+        json_out_key_slice(j, key.bytes);
         if (!put_any(j, reply, depth + 1))
             return false;
     }
-    json_end(j, '}');
+    json_out_end(j, '}');
     return true;
 }
 
 static bool put_any(struct json_out *j, struct slice *reply, int depth) {
     struct reply_item item;
     long double number;
-    if (depth > JSON_DEPTH_MAX / 2 || !reply_next(reply, &item))
+    if (depth > JSON_OUT_DEPTH_MAX / 2 || !reply_next(reply, &item))
         return false;
     switch (item.type) {
     case '+':
@@ -85,33 +85,33 @@ static bool put_any(struct json_out *j, struct slice *reply, int depth) {
         put_bytes(j, item.bytes);
         return true;
     case '-':
-        json_object(j);
-        json_key(j, "error");
-        json_string(j, item.bytes);
-        json_end(j, '}');
+        json_out_object(j);
+        json_out_key(j, "error");
+        json_out_string(j, item.bytes);
+        json_out_end(j, '}');
         return true;
     case ':':
-        json_i64(j, item.integer);
+        json_out_i64(j, item.integer);
         return true;
     case '#':
-        json_bool(j, item.integer != 0);
+        json_out_bool(j, item.integer != 0);
         return true;
     case ',':
         if (!num_parse_float(item.bytes, &number))
             return false;
-        json_double(j, (double)number);
+        json_out_double(j, (double)number);
         return true;
     case 'n':
-        json_null(j);
+        json_out_null(j);
         return true;
     case '%':
         return put_map(j, reply, (uint64_t)item.integer, depth);
     default:
-        json_array(j);
+        json_out_array(j);
         for (int64_t i = 0; i < item.integer; i++)
             if (!put_any(j, reply, depth + 1))
                 return false;
-        json_end(j, ']');
+        json_out_end(j, ']');
         return true;
     }
 }

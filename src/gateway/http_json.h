@@ -1,5 +1,4 @@
-/* Neutral replies (base/reply.h) taken apart and written as JSON. Apart from http_conn.h because
- * proto/json_out.h and jansson.h share names: http_txn.c, which reads JSON, must not see this. */
+/* Neutral replies (base/reply.h) taken apart and written as JSON. */
 #pragma once
 #include "base/reply.h"
 #include "proto/json_out.h"

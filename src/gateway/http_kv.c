@@ -382,12 +382,12 @@ static void incr_answer(struct http_request *r, enum upstream_outcome outcome, u
     }
     struct buf json = {0};
     struct json_out j;
-    json_begin(&j, &json);
-    json_object(&j);
-    json_key(&j, "value");
-    json_i64(&j, row[1].integer);
+    json_out_begin(&j, &json);
+    json_out_object(&j);
+    json_out_key(&j, "value");
+    json_out_i64(&j, row[1].integer);
     http_json_revision(&j, revision);
-    json_end(&j, '}');
+    json_out_end(&j, '}');
     buf_append_char(&json, '\n');
     struct buf *out = http_begin(r, 200);
     http_put_etag(out, revision);
@@ -460,24 +460,24 @@ static bool put_list_key(struct json_out *j, struct slice *reply) {
         !http_item_u64(&row[2], &expiry_ms) || (row[3].type != '$' && row[3].type != '+') ||
         row[4].type != ':' || row[5].type != '$')
         return false;
-    json_object(j);
+    json_out_object(j);
     http_json_bytes(j, "key", "key_base64", row[0].bytes);
     http_json_revision(j, revision);
-    json_key(j, "type");
-    json_string(j, row[3].bytes);
-    json_key(j, "size");
-    json_i64(j, row[4].integer);
+    json_out_key(j, "type");
+    json_out_string(j, row[3].bytes);
+    json_out_key(j, "size");
+    json_out_i64(j, row[4].integer);
     if (expiry_ms) {
-        json_key(j, "expires_ms");
-        json_u64(j, expiry_ms);
+        json_out_key(j, "expires_ms");
+        json_out_u64(j, expiry_ms);
     }
     if (row[5].bytes.size > 0) {
-        json_key(j, "content_type");
-        json_string(j, row[5].bytes);
+        json_out_key(j, "content_type");
+        json_out_string(j, row[5].bytes);
     }
     if (row[6].type == '$')
         http_json_bytes(j, "value", "base64", row[6].bytes);
-    json_end(j, '}');
+    json_out_end(j, '}');
     return true;
 }
 
@@ -491,25 +491,25 @@ static bool list_to_json(const struct list_query *q, struct slice reply, struct 
         !reply_next(&reply, &revision) || !http_item_u64(&revision, &number) ||
         !reply_next(&reply, &after) || !reply_next(&reply, &keys) || keys.type != '*')
         return false;
-    json_begin(&j, json);
-    json_object(&j);
+    json_out_begin(&j, json);
+    json_out_object(&j);
     http_json_revision(&j, number);
-    json_key(&j, "keys");
-    json_array(&j);
+    json_out_key(&j, "keys");
+    json_out_array(&j);
     for (int64_t i = 0; i < keys.integer; i++)
         if (!put_list_key(&j, &reply))
             return false;
-    json_end(&j, ']');
-    json_key(&j, "prefixes");
+    json_out_end(&j, ']');
+    json_out_key(&j, "prefixes");
     struct slice at = reply;
     if (!reply_next(&at, &prefixes) || prefixes.type != '*' || !http_reply_to_json(&j, &reply))
         return false;
     if (after.type == '$') {
         put_next_url(q, after.bytes, ret_next);
-        json_key(&j, "next");
-        json_string(&j, buf_slice(ret_next));
+        json_out_key(&j, "next");
+        json_out_string(&j, buf_slice(ret_next));
     }
-    json_end(&j, '}');
+    json_out_end(&j, '}');
     buf_append_char(json, '\n');
     return true;
 }

@@ -10,27 +10,27 @@ static void put_gateway(struct gateway *gw, struct json_out *j) {
     struct upstream_status up;
     gateway_sum_metrics(gw, &m);
     upstream_get_status(gw->upstream, &up);
-    json_key(j, "gateway");
-    json_object(j);
-    json_key(j, "version");
-    json_str(j, COTIDAL_VERSION);
-    json_key(j, "uptime_s");
-    json_u64(j, (gateway_now_ms(gw) - gw->started_ms) / 1000);
-    json_key(j, "ready");
-    json_bool(j, up.ready);
-    json_key(j, "links_up");
-    json_u64(j, up.links_up);
-    json_key(j, "connections_http");
-    json_u64(j, m.connections_http);
-    json_key(j, "connections_redis");
-    json_u64(j, m.connections_redis);
-    json_key(j, "requests_in_flight");
-    json_u64(j, m.requests_in_flight);
-    json_key(j, "reads_total");
-    json_u64(j, m.reads_total);
-    json_key(j, "writes_total");
-    json_u64(j, m.writes_total);
-    json_end(j, '}');
+    json_out_key(j, "gateway");
+    json_out_object(j);
+    json_out_key(j, "version");
+    json_out_str(j, COTIDAL_VERSION);
+    json_out_key(j, "uptime_s");
+    json_out_u64(j, (gateway_now_ms(gw) - gw->started_ms) / 1000);
+    json_out_key(j, "ready");
+    json_out_bool(j, up.ready);
+    json_out_key(j, "links_up");
+    json_out_u64(j, up.links_up);
+    json_out_key(j, "connections_http");
+    json_out_u64(j, m.connections_http);
+    json_out_key(j, "connections_redis");
+    json_out_u64(j, m.connections_redis);
+    json_out_key(j, "requests_in_flight");
+    json_out_u64(j, m.requests_in_flight);
+    json_out_key(j, "reads_total");
+    json_out_u64(j, m.reads_total);
+    json_out_key(j, "writes_total");
+    json_out_u64(j, m.writes_total);
+    json_out_end(j, '}');
 }
 
 /* The node's map, with what this process knows of itself beside it. */
@@ -39,17 +39,17 @@ static bool status_to_json(struct gateway *gw, struct slice reply, struct buf *j
     struct json_out j;
     if (!reply_next(&reply, &header) || header.type != '%')
         return false;
-    json_begin(&j, json);
-    json_object(&j);
+    json_out_begin(&j, json);
+    json_out_object(&j);
     for (int64_t i = 0; i < header.integer; i++) {
         if (!reply_next(&reply, &key) || (key.type != '$' && key.type != '+'))
             return false;
-        json_key_slice(&j, key.bytes);
+        json_out_key_slice(&j, key.bytes);
         if (!http_reply_to_json(&j, &reply))
             return false;
     }
     put_gateway(gw, &j);
-    json_end(&j, '}');
+    json_out_end(&j, '}');
     buf_append_char(json, '\n');
     return true;
 }

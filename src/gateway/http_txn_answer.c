@@ -8,8 +8,8 @@
  */
 
 static void put_status(struct json_out *j, int64_t status) {
-    json_key(j, "status");
-    json_i64(j, status);
+    json_out_key(j, "status");
+    json_out_i64(j, status);
 }
 
 static bool put_row_result(struct json_out *j, enum txn_op kind, struct slice *reply) {
@@ -31,8 +31,8 @@ static bool put_row_result(struct json_out *j, enum txn_op kind, struct slice *r
         put_status(j, 200);
         http_json_bytes(j, "value", "base64", row[3].bytes);
         if (row[2].bytes.size > 0) {
-            json_key(j, "content_type");
-            json_string(j, row[2].bytes);
+            json_out_key(j, "content_type");
+            json_out_string(j, row[2].bytes);
         }
     } else {
         const struct reply_item *rev = &row[kind == OP_INCR ? 2 : 1];
@@ -41,34 +41,34 @@ static bool put_row_result(struct json_out *j, enum txn_op kind, struct slice *r
             return false;
         put_status(j, (int64_t)status);
         if (kind == OP_INCR) {
-            json_key(j, "value");
-            json_i64(j, row[1].integer);
+            json_out_key(j, "value");
+            json_out_i64(j, row[1].integer);
         }
     }
     http_json_revision(j, revision);
     if (expiry_ms) {
-        json_key(j, "expires_ms");
-        json_u64(j, expiry_ms);
+        json_out_key(j, "expires_ms");
+        json_out_u64(j, expiry_ms);
     }
     return true;
 }
 
 static bool put_result(struct json_out *j, enum txn_op kind, struct slice *reply) {
     bool ok = true;
-    json_object(j);
+    json_out_object(j);
     if (reply_is_error(*reply)) {
         const char *code;
         struct slice whole = *reply;
         struct reply_item item;
         ok = reply_next(reply, &item);
         put_status(j, http_error_status(whole, &code));
-        json_key(j, "code");
-        json_str(j, code);
-        json_key(j, "error");
-        json_string(j, ok ? item.bytes : slice_of(NULL, 0));
+        json_out_key(j, "code");
+        json_out_str(j, code);
+        json_out_key(j, "error");
+        json_out_string(j, ok ? item.bytes : slice_of(NULL, 0));
     } else if (kind == OP_REDIS) {
         put_status(j, 200);
-        json_key(j, "reply");
+        json_out_key(j, "reply");
         ok = http_reply_to_json(j, reply);
     } else if (reply_is_null(*reply)) {
         put_status(j, 404);
@@ -77,33 +77,33 @@ static bool put_result(struct json_out *j, enum txn_op kind, struct slice *reply
         ok = put_row_result(j, kind, reply);
     }
     if (ok)
-        json_end(j, '}');
+        json_out_end(j, '}');
     return ok;
 }
 
 static bool put_results(struct json_out *j, const uint8_t *kinds, size_t count,
                         struct slice *reply) {
     struct reply_item header;
-    json_key(j, "results");
-    json_array(j);
+    json_out_key(j, "results");
+    json_out_array(j);
     if (!reply_next(reply, &header) || header.type != '*' || (size_t)header.integer != count)
         return false;
     for (size_t i = 0; i < count; i++)
         if (!put_result(j, (enum txn_op)kinds[i], reply))
             return false;
-    json_end(j, ']');
+    json_out_end(j, ']');
     return true;
 }
 
 static void answer_done(struct http_request *r, const struct txn_plan *plan, struct slice reply) {
     struct buf json = {0};
     struct json_out j;
-    json_begin(&j, &json);
-    json_object(&j);
-    json_key(&j, "ok");
-    json_bool(&j, true);
+    json_out_begin(&j, &json);
+    json_out_object(&j);
+    json_out_key(&j, "ok");
+    json_out_bool(&j, true);
     if (put_results(&j, plan->kinds, plan->then_count, &reply)) {
-        json_end(&j, '}');
+        json_out_end(&j, '}');
         buf_append_char(&json, '\n');
         struct buf *out = http_begin(r, 200);
         http1_put_header(out, "Cache-Control", slice_str("no-store"));
@@ -124,10 +124,10 @@ static void answer_guard_failed(struct http_request *r, const struct txn_plan *p
         http_malformed_reply(r);
         return;
     }
-    json_begin(&j, &json);
-    json_object(&j);
-    json_key(&j, "failed");
-    json_i64(&j, failed.integer);
+    json_out_begin(&j, &json);
+    json_out_object(&j);
+    json_out_key(&j, "failed");
+    json_out_i64(&j, failed.integer);
     if (put_results(&j, plan->kinds + plan->then_count, plan->else_count, &reply)) {
         json.data[0] = ','; /* these are further members of the problem's object */
         http_problem(r,

@@ -6,7 +6,7 @@
 
 #include "base/num.h"
 
-void json_begin(struct json_out *j, struct buf *out) {
+void json_out_begin(struct json_out *j, struct buf *out) {
     *j = (struct json_out){.out = out};
 }
 
@@ -25,22 +25,22 @@ static void before_value(struct json_out *j) {
 
 static void open_level(struct json_out *j, char opener, char closer) {
     before_value(j);
-    CHECK(j->depth < JSON_DEPTH_MAX);
+    CHECK(j->depth < JSON_OUT_DEPTH_MAX);
     buf_append_char(j->out, opener);
     j->depth++;
     j->comma[j->depth] = false;
     j->closer[j->depth] = closer;
 }
 
-void json_object(struct json_out *j) {
+void json_out_object(struct json_out *j) {
     open_level(j, '{', '}');
 }
 
-void json_array(struct json_out *j) {
+void json_out_array(struct json_out *j) {
     open_level(j, '[', ']');
 }
 
-void json_end(struct json_out *j, char close) {
+void json_out_end(struct json_out *j, char close) {
     CHECK(j->depth > 0);
     CHECK(j->closer[j->depth] == close);
     CHECK(!j->after_key);
@@ -77,7 +77,7 @@ static size_t utf8_size(struct slice s, bool *ret_good) {
     return size;
 }
 
-bool json_is_utf8(struct slice s) {
+bool json_out_is_utf8(struct slice s) {
     while (s.size > 0) {
         bool good;
         size_t n = utf8_size(s, &good);
@@ -142,7 +142,7 @@ static void append_string(struct buf *out, struct slice s) {
     buf_append_char(out, '"');
 }
 
-void json_key_slice(struct json_out *j, struct slice key) {
+void json_out_key_slice(struct json_out *j, struct slice key) {
     CHECK(j->closer[j->depth] == '}');
     CHECK(!j->after_key);
     if (j->comma[j->depth])
@@ -153,34 +153,34 @@ void json_key_slice(struct json_out *j, struct slice key) {
     buf_append_char(j->out, ':');
 }
 
-void json_key(struct json_out *j, const char *key) {
-    json_key_slice(j, slice_str(key));
+void json_out_key(struct json_out *j, const char *key) {
+    json_out_key_slice(j, slice_str(key));
 }
 
-void json_string(struct json_out *j, struct slice s) {
+void json_out_string(struct json_out *j, struct slice s) {
     before_value(j);
     append_string(j->out, s);
 }
 
-void json_str(struct json_out *j, const char *s) {
-    json_string(j, slice_str(s));
+void json_out_str(struct json_out *j, const char *s) {
+    json_out_string(j, slice_str(s));
 }
 
 /* ---- other values ---- */
 
-void json_u64(struct json_out *j, uint64_t v) {
+void json_out_u64(struct json_out *j, uint64_t v) {
     before_value(j);
     num_append_u64(j->out, v);
 }
 
-void json_i64(struct json_out *j, int64_t v) {
+void json_out_i64(struct json_out *j, int64_t v) {
     before_value(j);
     num_append_i64(j->out, v);
 }
 
-void json_double(struct json_out *j, double v) {
+void json_out_double(struct json_out *j, double v) {
     if (!isfinite(v)) {
-        json_null(j);
+        json_out_null(j);
         return;
     }
     before_value(j);
@@ -193,12 +193,12 @@ void json_double(struct json_out *j, double v) {
     buf_append_str(j->out, text);
 }
 
-void json_bool(struct json_out *j, bool v) {
+void json_out_bool(struct json_out *j, bool v) {
     before_value(j);
     buf_append_str(j->out, v ? "true" : "false");
 }
 
-void json_null(struct json_out *j) {
+void json_out_null(struct json_out *j) {
     before_value(j);
     buf_append_str(j->out, "null");
 }

@@ -13,28 +13,28 @@
 static void test_nesting(void **state) {
     struct buf out = {0};
     struct json_out j;
-    json_begin(&j, &out);
-    json_object(&j);
-    json_key(&j, "a");
-    json_array(&j);
-    json_u64(&j, UINT64_MAX);
-    json_i64(&j, INT64_MIN);
-    json_object(&j);
-    json_end(&j, '}');
-    json_array(&j);
-    json_end(&j, ']');
-    json_null(&j);
-    json_end(&j, ']');
-    json_key_slice(&j, slice_of("b\"\0", 3));
-    json_bool(&j, true);
-    json_key(&j, "c");
-    json_object(&j);
-    json_key(&j, "");
-    json_bool(&j, false);
-    json_end(&j, '}');
-    json_key(&j, "d");
-    json_str(&j, "");
-    json_end(&j, '}');
+    json_out_begin(&j, &out);
+    json_out_object(&j);
+    json_out_key(&j, "a");
+    json_out_array(&j);
+    json_out_u64(&j, UINT64_MAX);
+    json_out_i64(&j, INT64_MIN);
+    json_out_object(&j);
+    json_out_end(&j, '}');
+    json_out_array(&j);
+    json_out_end(&j, ']');
+    json_out_null(&j);
+    json_out_end(&j, ']');
+    json_out_key_slice(&j, slice_of("b\"\0", 3));
+    json_out_bool(&j, true);
+    json_out_key(&j, "c");
+    json_out_object(&j);
+    json_out_key(&j, "");
+    json_out_bool(&j, false);
+    json_out_end(&j, '}');
+    json_out_key(&j, "d");
+    json_out_str(&j, "");
+    json_out_end(&j, '}');
     assert_true(slice_equal_str(buf_slice(&out),
                                 "{\"a\":[18446744073709551615,-9223372036854775808,{},[],null],"
                                 "\"b\\\"\\u0000\":true,\"c\":{\"\":false},\"d\":\"\"}"));
@@ -44,13 +44,13 @@ static void test_nesting(void **state) {
 static void test_deepest(void **state) {
     struct buf out = {0};
     struct json_out j;
-    json_begin(&j, &out);
-    for (int i = 0; i < JSON_DEPTH_MAX; i++)
-        json_array(&j);
-    json_u64(&j, 1);
-    for (int i = 0; i < JSON_DEPTH_MAX; i++)
-        json_end(&j, ']');
-    assert_int_equal(out.size, 2 * JSON_DEPTH_MAX + 1);
+    json_out_begin(&j, &out);
+    for (int i = 0; i < JSON_OUT_DEPTH_MAX; i++)
+        json_out_array(&j);
+    json_out_u64(&j, 1);
+    for (int i = 0; i < JSON_OUT_DEPTH_MAX; i++)
+        json_out_end(&j, ']');
+    assert_int_equal(out.size, 2 * JSON_OUT_DEPTH_MAX + 1);
     buf_fini(&out);
 }
 
@@ -94,17 +94,17 @@ static void test_strings(void **state) {
         size_t size = strlen(cases[i].in);
         uint8_t *copy = xmemdup(cases[i].in, size);
         buf_reset(&out);
-        json_begin(&j, &out);
-        json_string(&j, slice_of(copy, size));
+        json_out_begin(&j, &out);
+        json_out_string(&j, slice_of(copy, size));
         assert_int_equal(out.data[0], '"');
         assert_int_equal(out.data[out.size - 1], '"');
         if (!slice_equal_str(slice_of(out.data + 1, out.size - 2), cases[i].want))
             fail_msg("%zu: %.*s", i, (int)out.size, out.data);
-        assert_int_equal(json_is_utf8(slice_of(copy, size)), cases[i].utf8);
-        assert_true(json_is_utf8(buf_slice(&out)));
+        assert_int_equal(json_out_is_utf8(slice_of(copy, size)), cases[i].utf8);
+        assert_true(json_out_is_utf8(buf_slice(&out)));
         free(copy);
     }
-    assert_true(json_is_utf8(slice_of(NULL, 0)));
+    assert_true(json_out_is_utf8(slice_of(NULL, 0)));
     buf_fini(&out);
 }
 
@@ -129,8 +129,8 @@ static void test_doubles(void **state) {
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct json_out j;
         buf_reset(&out);
-        json_begin(&j, &out);
-        json_double(&j, cases[i].in);
+        json_out_begin(&j, &out);
+        json_out_double(&j, cases[i].in);
         if (!slice_equal_str(buf_slice(&out), cases[i].want))
             fail_msg("%s: %.*s", cases[i].want, (int)out.size, out.data);
     }
