@@ -1,0 +1,276 @@
+/* Linearizable reads: a leader among puppets that confirm its rounds or do not, a follower that
+ * asks a puppet. */
+#include "rig.h"
+
+#include "planted.h"
+
+static bool answered(struct rig_link *l, uint64_t id) {
+    const struct rig_reply *reply = rig_reply(l, LINK_KIND_READ, id);
+    return reply && reply->status == LINK_OK;
+}
+
+static void checked(struct rig *r, unsigned from, uint64_t term, uint64_t round, bool ok) {
+    const struct wire_read read = {.term = term, .round = round, .ok = ok};
+    struct buf b = {0};
+    wire_put_read(&b, WIRE_READ_CHECKED, &read);
+    rig_deliver(r, 1, from, buf_slice(&b));
+    rig_turn(r);
+    buf_fini(&b);
+}
+
+static bool asked(struct rig *r, unsigned puppet, uint8_t type, struct wire_read *ret) {
+    struct slice payload;
+    if (!puppet_got_frame(r, puppet, type, &payload))
+        return false;
+    assert_true(wire_decode_read(type, payload, ret));
+    return true;
+}
+
+/* Server 1 leads term 3; 2 acknowledges; the barrier is committed. */
+static struct node *leading(struct rig *r, const char *roles) {
+    r->servers[2].acks = true;
+    struct node *n = rig_elected(r, roles);
+    RIG_UNTIL(r, node_commit_index(n) >= 3, 500);
+    puppet_forget(r, 2);
+    puppet_forget(r, 3);
+    return n;
+}
+
+/* What the leader before committed is not known before an entry of our own term is. */
+static void test_own_term_rule(void **state) {
+    struct rig *r = rig_new();
+    const struct puppet_entry command = {2, CORE_COMMAND, NULL};
+    rig_follower(r, "vvv");
+    puppet_append(r, 1, 2, 2, 2, 2, 2, &command, 1); /* committed, but we have not heard so */
+    rig_turn(r);
+    struct node *n = r->servers[1].node;
+    r->servers[2].votes = r->servers[3].votes = true;
+    r->servers[2].confirms = r->servers[3].confirms = true;
+    RIG_UNTIL(r, node_is_leader(n), 2000);
+    struct rig_link *l = rig_link(r, 1, 1);
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_run(r, 200);
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    r->servers[2].acks = true;
+    RIG_UNTIL(r, answered(l, 1), 500);
+    assert_string_equal(rig_reply(l, LINK_KIND_READ, 1)->text, "$1\r\nv\r\n");
+    rig_free(r);
+}
+
+static void test_unconfirmed_read_is_refused(void **state) {
+    struct rig *r = rig_new();
+    leading(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_run(r, NODE_READ_TIMEOUT_MS - 500);
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    rig_run(r, 1000);
+    assert_int_equal(rig_reply(l, LINK_KIND_READ, 1)->status, LINK_UNAVAILABLE);
+    r->servers[3].confirms = true;
+    rig_read(l, 2, 0, "GET", "k", NULL);
+    RIG_UNTIL(r, answered(l, 2), 500);
+    rig_read(l, 3, LINK_READ_STALE, "GET", "k", NULL); /* asks nobody */
+    r->servers[3].confirms = false;
+    rig_turn(r);
+    assert_true(answered(l, 3));
+    rig_free(r);
+}
+
+static void test_what_confirms_a_read(void **state) {
+    struct rig *r = rig_new();
+    leading(r, "vvvl");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read ask;
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_turn(r);
+    assert_true(asked(r, 2, WIRE_READ_CHECK, &ask));
+    assert_int_equal(ask.term, 3);
+    assert_false(asked(r, 4, WIRE_READ_CHECK, &(struct wire_read){0})); /* no voter */
+    checked(r, 2, 3, ask.round, false);                                 /* it has a newer term */
+    checked(r, 2, 3, ask.round - 1, true);                              /* an earlier round */
+    checked(r, 2, 3, ask.round + 1, true);
+    checked(r, 2, 2, ask.round, true); /* another term */
+    checked(r, 4, 3, ask.round, true); /* a learner does not count */
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    checked(r, 3, 3, ask.round, true);
+    assert_true(answered(l, 1));
+    rig_free(r);
+}
+
+/* A confirmation counts for the reads that came before its round began, not for later ones. */
+static void test_a_later_read_needs_a_later_round(void **state) {
+    struct rig *r = rig_new();
+    leading(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read first, second;
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_turn(r);
+    assert_true(asked(r, 2, WIRE_READ_CHECK, &first));
+    rig_read(l, 2, 0, "GET", "k", NULL);
+    checked(r, 2, 3, first.round, true);
+    assert_true(answered(l, 1));
+    assert_false(answered(l, 2));
+    assert_true(asked(r, 2, WIRE_READ_CHECK, &second));
+    assert_true(second.round > first.round);
+    checked(r, 3, 3, first.round, true);
+    assert_false(answered(l, 2));
+    checked(r, 3, 3, second.round, true);
+    assert_true(answered(l, 2));
+    rig_free(r);
+}
+
+static void test_lost_questions_are_asked_again(void **state) {
+    struct rig *r = rig_new();
+    leading(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read ask;
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_turn(r);
+    puppet_forget(r, 2);
+    puppet_forget(r, 3);
+    rig_run(r, 200);
+    assert_true(asked(r, 2, WIRE_READ_CHECK, &ask));
+    checked(r, 2, 3, ask.round, true);
+    assert_true(answered(l, 1));
+    rig_free(r);
+}
+
+/* ---- what a node says about its own term ---- */
+
+static void test_checks_are_answered_from_the_durable_term(void **state) {
+    struct rig *r = rig_new();
+    struct node *n = rig_follower(r, "vvv");
+    struct buf b = {0};
+    struct wire_read answer;
+    for (uint64_t term = 1; term <= 4; term++) {
+        const struct wire_read read = {.term = term, .round = 40 + term};
+        buf_reset(&b);
+        wire_put_read(&b, WIRE_READ_CHECK, &read);
+        rig_deliver(r, 1, 2, buf_slice(&b));
+        rig_turn(r);
+        assert_true(asked(r, 2, WIRE_READ_CHECKED, &answer));
+        assert_int_equal(answer.term, term);
+        assert_int_equal(answer.round, 40 + term);
+        assert_int_equal(answer.ok, term >= 2);
+        assert_int_equal(node_term(n), 2); /* a question changes nothing */
+    }
+    buf_fini(&b);
+    rig_free(r);
+}
+
+/* ---- a follower asks the leader ---- */
+
+static void indexed(struct rig *r, unsigned from, uint64_t round, bool ok, uint64_t index) {
+    const struct wire_read read = {.round = round, .ok = ok, .index = index, .time_ms = r->wall_ms};
+    struct buf b = {0};
+    wire_put_read(&b, WIRE_READ_INDEXED, &read);
+    rig_deliver(r, 1, from, buf_slice(&b));
+    rig_turn(r);
+    buf_fini(&b);
+}
+
+static void test_a_follower_waits_for_the_index(void **state) {
+    struct rig *r = rig_new();
+    const struct puppet_entry command = {2, CORE_COMMAND, NULL};
+    rig_follower(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read ask;
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_turn(r);
+    assert_true(asked(r, 2, WIRE_READ_INDEX, &ask));
+    indexed(r, 3, ask.round, true, 1);     /* not the one that was asked */
+    indexed(r, 2, ask.round + 1, true, 1); /* another question's answer */
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    indexed(r, 2, ask.round, true, 3);
+    assert_null(rig_reply(l, LINK_KIND_READ, 1)); /* entry 3 is not here */
+    puppet_append(r, 1, 2, 2, 2, 2, 3, &command, 1);
+    rig_turn(r);
+    assert_true(answered(l, 1));
+    assert_string_equal(rig_reply(l, LINK_KIND_READ, 1)->text, "$1\r\nv\r\n");
+    rig_free(r);
+}
+
+static void test_a_follower_asks_again(void **state) {
+    struct rig *r = rig_new();
+    rig_follower(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read first, second;
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_turn(r);
+    assert_true(asked(r, 2, WIRE_READ_INDEX, &first));
+    indexed(r, 2, first.round, false, 0); /* it leads no more */
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    puppet_forget(r, 2);
+    puppet_append(r, 1, 2, 2, 2, 2, 2, NULL, 0);
+    rig_run(r, 100);
+    assert_true(asked(r, 2, WIRE_READ_INDEX, &second));
+    assert_true(second.round != first.round);
+    indexed(r, 2, first.round, true, 2);
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    indexed(r, 2, second.round, true, 2);
+    assert_true(answered(l, 1));
+    rig_free(r);
+}
+
+static void test_a_follower_answers_no_other(void **state) {
+    struct rig *r = rig_new();
+    rig_follower(r, "vvv");
+    const struct wire_read read = {.round = 77};
+    struct buf b = {0};
+    struct wire_read answer;
+    wire_put_read(&b, WIRE_READ_INDEX, &read);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    rig_turn(r);
+    assert_true(asked(r, 3, WIRE_READ_INDEXED, &answer));
+    assert_false(answer.ok);
+    assert_int_equal(answer.round, 77);
+    buf_fini(&b);
+    rig_free(r);
+}
+
+static void test_a_leader_answers_others_after_a_round(void **state) {
+    struct rig *r = rig_new();
+    struct node *n = leading(r, "vvv");
+    const struct wire_read read = {.round = 77};
+    struct buf b = {0};
+    struct wire_read ask, answer;
+    wire_put_read(&b, WIRE_READ_INDEX, &read);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    rig_turn(r);
+    assert_false(asked(r, 3, WIRE_READ_INDEXED, &answer));
+    assert_true(asked(r, 2, WIRE_READ_CHECK, &ask));
+    checked(r, 2, 3, ask.round, true);
+    assert_true(asked(r, 3, WIRE_READ_INDEXED, &answer));
+    assert_true(answer.ok);
+    assert_int_equal(answer.round, 77);
+    assert_int_equal(answer.index, node_commit_index(n));
+    /* A new leader turns up while a round is under way: nobody is told anything that was not
+     * confirmed. */
+    puppet_forget(r, 3);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    rig_turn(r);
+    puppet_append(r, 1, 2, 9, 3, 3, 3, NULL, 0);
+    rig_turn(r);
+    assert_false(node_is_leader(n));
+    assert_true(asked(r, 3, WIRE_READ_INDEXED, &answer));
+    assert_false(answer.ok);
+    buf_fini(&b);
+    rig_free(r);
+}
+
+int main(int argc, char **argv) {
+    plant_by_arguments(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_own_term_rule),
+        cmocka_unit_test(test_unconfirmed_read_is_refused),
+        cmocka_unit_test(test_what_confirms_a_read),
+        cmocka_unit_test(test_a_later_read_needs_a_later_round),
+        cmocka_unit_test(test_lost_questions_are_asked_again),
+        cmocka_unit_test(test_checks_are_answered_from_the_durable_term),
+        cmocka_unit_test(test_a_follower_waits_for_the_index),
+        cmocka_unit_test(test_a_follower_asks_again),
+        cmocka_unit_test(test_a_follower_answers_no_other),
+        cmocka_unit_test(test_a_leader_answers_others_after_a_round),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
