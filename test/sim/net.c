@@ -23,10 +23,8 @@ struct packet {
 static void packet_arrive(void *arg, uint64_t number) {
     struct packet *p = arg;
     struct server *to = p->to;
-    if (to->node && server_busy(to)) {
-        sim_at_owned(to->paused_until_us + 1, packet_arrive, p, number);
+    if (to->node && server_defer(to, packet_arrive, p, number, true))
         return;
-    }
     bool lost = !to->node || p->connection != sim.connection[p->from->index][to->index] ||
                 p->incarnation != to->incarnation;
     if (lost) {
@@ -142,10 +140,8 @@ static void chunk_arrive(void *arg, uint64_t number) {
     struct chunk_event *e = arg;
     struct slink *l = e->link;
     if (e->to_node && l->server->node && l->server->incarnation == l->incarnation &&
-        server_busy(l->server)) {
-        sim_at_owned(l->server->paused_until_us + 1, chunk_arrive, e, number);
+        server_defer(l->server, chunk_arrive, e, number, true))
         return;
-    }
     struct slice bytes = slice_of(e->bytes, e->size);
     if (e->to_node && !l->dead_down && l->down && l->server->node &&
         l->server->incarnation == l->incarnation) {

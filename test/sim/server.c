@@ -82,8 +82,54 @@ static const struct replica_env_ops env_ops = {
 
 /* ---- driving ---- */
 
+struct deferred {
+    event_fn fn;
+    void *arg;
+    uint64_t number;
+    bool owned;
+};
+
 bool server_busy(const struct server *s) {
     return s->paused_until_us >= sim.now_us && s->paused_until_us != 0;
+}
+
+void server_drop_deferred(struct server *s) {
+    for (size_t i = 0; i < s->deferred_count; i++)
+        if (s->deferred[i].owned)
+            free(s->deferred[i].arg);
+    free(s->deferred);
+    s->deferred = NULL;
+    s->deferred_count = s->deferred_capacity = 0;
+}
+
+static void server_wake(void *arg, uint64_t number) {
+    struct server *s = arg;
+    if (server_busy(s)) {
+        sim_at(s->paused_until_us + 1, server_wake, s, 0);
+        return;
+    }
+    struct deferred *all = s->deferred;
+    size_t count = s->deferred_count;
+    s->deferred = NULL;
+    s->deferred_count = s->deferred_capacity = 0;
+    s->waking = true;
+    for (size_t i = 0; i < count; i++)
+        all[i].fn(all[i].arg, all[i].number);
+    s->waking = false;
+    free(all);
+}
+
+bool server_defer(struct server *s, event_fn fn, void *arg, uint64_t number, bool owned) {
+    if (s->waking || (!server_busy(s) && s->deferred_count == 0))
+        return false;
+    if (s->deferred_count == 0)
+        sim_at(s->paused_until_us + 1, server_wake, s, 0);
+    if (s->deferred_count == s->deferred_capacity) {
+        s->deferred_capacity = s->deferred_capacity ? 2 * s->deferred_capacity : 16;
+        s->deferred = xrealloc(s->deferred, s->deferred_capacity * sizeof s->deferred[0]);
+    }
+    s->deferred[s->deferred_count++] = (struct deferred){fn, arg, number, owned};
+    return true;
 }
 
 static void server_step_disk(void *arg, uint64_t incarnation) {
@@ -99,10 +145,8 @@ static void server_tick(void *arg, uint64_t seq) {
     struct server *s = arg;
     if (!s->node || s->tick_seq != seq)
         return;
-    if (server_busy(s)) {
-        sim_at(s->paused_until_us + 1, server_tick, s, seq);
+    if (server_defer(s, server_tick, s, seq, false))
         return;
-    }
     s->tick_at_us = UINT64_MAX;
     node_tick(s->node);
     server_after(s);

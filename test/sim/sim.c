@@ -323,6 +323,7 @@ static void sim_end(void) {
             node_abandon(n);
         }
         mem_disk_free(s->disk);
+        server_drop_deferred(s);
     }
     for (size_t i = 0; i < heap_size; i++)
         if (heap[i].owned)

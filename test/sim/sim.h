@@ -53,6 +53,9 @@ struct server {
     uint64_t tick_at_us, tick_seq;
     uint64_t clock_ms, wall_skew_ms;
     uint64_t paused_until_us;
+    struct deferred *deferred; /* events that came during a pause, in their order */
+    size_t deferred_count, deferred_capacity;
+    bool waking;
     uint64_t seen_commit, seen_applied, seen_last, seen_last_term;
     struct list jobs; /* background jobs waiting */
 };
@@ -121,7 +124,11 @@ void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
 struct server *server_at(const char *address);
-bool server_busy(const struct server *s); /* paused */
+/* While the server is paused its events wait, in their order: true when this one does. owned: as
+ * sim_at_owned(). */
+bool server_defer(struct server *s, event_fn fn, void *arg, uint64_t number, bool owned);
+bool server_busy(const struct server *s);
+void server_drop_deferred(struct server *s);
 
 /* net.c */
 void net_peer_send(struct server *from, uint64_t id, const char *address, struct slice frame);
