@@ -358,7 +358,7 @@ int call_kv_list(struct call *c) {
     l.values = values;
     int rc = list_begin(&l, after) ? list_page(c, &l, limit, &more) : 0;
     reply_array(c->out, 4);
-    reply_int(c->out, (int64_t)keyspace_revision(c->ks));
+    reply_int(c->out, (int64_t)keyspace_state_revision(c->ks));
     if (more)
         reply_bulk(c->out, buf_slice(&l.last));
     else

@@ -28,9 +28,8 @@
  *       prefix and then stand once among the common prefixes. limit: 1 to KV_LIST_LIMIT_MAX keys and
  *       common prefixes; a page may be shorter, so that its reply stays moderate. values: "0" or "1"
  *       (string values up to 64 KiB are included).
- *       [revision of the command or 0, next `after` or null, [[key, revision, expiry_ms, type name,
+ *       [revision of the state, next `after` or null, [[key, revision, expiry_ms, type name,
  *       size in bytes or members, content type, value or null] ...], [common prefix ...]]
- *       The first is 0 from a view: the index of the state that was read comes with the answer.
  *   KV.INCR key by min max ttl
  *       by: "" is 1. ttl: milliseconds, given to a counter that this call creates; one that exists
  *       keeps its expiry, so that a window begins with its first event.

@@ -57,6 +57,10 @@ uint64_t keyspace_revision(const struct keyspace *ks) {
     return ks->revision;
 }
 
+uint64_t keyspace_state_revision(const struct keyspace *ks) {
+    return ks->state->applied_index << 20;
+}
+
 struct rand *keyspace_rand(struct keyspace *ks) {
     return &ks->rand;
 }

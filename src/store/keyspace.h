@@ -36,6 +36,10 @@ struct record {
 uint64_t keyspace_now_ms(const struct keyspace *ks);
 uint64_t keyspace_revision(const struct keyspace *ks); /* of the command that runs; 0 on a view */
 struct rand *keyspace_rand(struct keyspace *ks); /* deterministic: seeded by entry and position */
+/* Of the state that is seen: the index of the last applied entry in the place it has in a revision.
+ * Whoever waits for this revision sees at least this state. The last entry's own writes have this
+ * revision and the next ones. */
+uint64_t keyspace_state_revision(const struct keyspace *ks);
 bool keyspace_writable(const struct keyspace *ks);
 
 int keyspace_find(struct keyspace *ks, uint16_t db, struct slice key,

@@ -106,7 +106,10 @@ def test_listing(solo):
     assert page.status == 200
     assert [k["key"] for k in page.json()["keys"]] == ["list/a", "list/b/1", "list/b/2"]
     assert 'rel="next"' in page.headers["Link"]
-    rest = solo.http("GET", "/v1/kv?prefix=list/&after=list/b/2")
+    # The state is at least as new as the newest key on the page, whose entry's index is the upper part.
+    newest = max(int(k["revision"]) for k in page.json()["keys"])
+    assert int(page.json()["revision"]) >> 20 >= newest >> 20
+    rest = solo.http("GET", f"/v1/kv?prefix=list/&after=list/b/2&min_rev={page.json()['revision']}")
     assert [k["key"] for k in rest.json()["keys"]] == ["list/c"]
     assert rest.headers["Link"] is None
 

@@ -28,7 +28,7 @@ enum scratch { FIND, VALUE, MEMBER, NEXT_MEMBER, NEXT_KEY, SCAN, SCRATCH_COUNT }
 struct keyspace {
     struct fake_db dbs[STORE_DB_COUNT];
     uint8_t *scratch[SCRATCH_COUNT][2];
-    uint64_t now_ms, revision, last_id, last_node_id;
+    uint64_t now_ms, revision, state_revision, last_id, last_node_id;
     struct rand rand;
 };
 
@@ -147,6 +147,8 @@ void fake_keyspace_free(struct keyspace *ks) {
 void fake_keyspace_begin(struct keyspace *ks, uint64_t now_ms, uint64_t revision, uint64_t seed) {
     ks->now_ms = now_ms;
     ks->revision = revision;
+    if (revision > ks->state_revision)
+        ks->state_revision = revision >> 20 << 20;
     ks->rand.state = seed;
 }
 
@@ -182,6 +184,10 @@ uint64_t keyspace_now_ms(const struct keyspace *ks) {
 
 uint64_t keyspace_revision(const struct keyspace *ks) {
     return ks->revision;
+}
+
+uint64_t keyspace_state_revision(const struct keyspace *ks) {
+    return ks->state_revision;
 }
 
 struct rand *keyspace_rand(struct keyspace *ks) {
