@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 enum {
-    LINGER_MS = 1500,
     /* A buffer that grew beyond this is given back when it is empty. */
     KEEP_BYTES = 16 * 1024,
 };
@@ -253,11 +252,10 @@ struct buf *conn_answer(struct conn *c) {
 /* ---- ending ------------------------------------------------------------------------------------
  */
 
-void conn_finish(struct conn *c, bool linger) {
+void conn_finish(struct conn *c) {
     if (c->state != CONN_OPEN)
         return;
     c->state = CONN_CLOSING;
-    c->linger = linger;
     c->closing_ms = gateway_now_ms(c->gw);
     conn_mark_dirty(c);
 }
@@ -387,15 +385,14 @@ void conn_turn_end(struct conn *c) {
         conn_write_out(c);
     while (c->state == CONN_OPEN && conn_parse_held(c));
     if (c->eof && c->state == CONN_OPEN && !c->waiting && !c->holding && conn_may_parse(c))
-        conn_finish(c, false); /* what is left in `in` will never be complete */
+        conn_finish(c); /* what is left in `in` will never be complete */
     if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0)
-        conn_finish(c, false);
+        conn_finish(c);
     if (c->out.size > 0)
         conn_write_out(c);
     if (c->state == CONN_CLOSING) {
         buf_fini(&c->in);
-        bool wait = c->linger && !c->eof && gateway_now_ms(c->gw) - c->closing_ms < LINGER_MS;
-        if (c->line_count == 0 && !c->shut && !wait) {
+        if (c->line_count == 0 && !c->shut) {
             c->shut = true;
             if (c->paused)
                 stream_resume(c->stream);
@@ -426,9 +423,7 @@ void conn_sweep(struct conn *c, uint64_t now_ms) {
     } else if (hog) {
         METRIC_ADD(&c->gw->metrics, connections_overrun_total, 1);
         conn_abort(c);
-    } else if (c->state == CONN_CLOSING) {
-        conn_mark_dirty(c); /* the end of lingering */
-    } else {
+    } else if (c->state == CONN_OPEN) {
         c->ops->check_time(c, now_ms);
     }
 }

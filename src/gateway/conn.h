@@ -24,9 +24,10 @@
  *        \       then stream_shutdown  |
  *         `----------------------------'       peer or network ended it, time limit, conn_abort()
  *
- * A CLOSING connection reads no further requests; what still arrives is thrown away, and when
- * `linger` is set we wait up to a sweep or two for the client to end it, so that the kernel does
- * not destroy our answer with a reset (RFC 9112 section 9.6).
+ * A CLOSING connection reads no further requests; what still arrives is thrown away. Behind the
+ * last answer the client sees the end at once; the stream goes on taking in what the client still
+ * sends, for a while, so that a reset does not destroy the answer (stream_shutdown(); RFC 9112
+ * section 9.6).
  *
  * Nothing here frees a struct conn inside a callback: that happens in gateway_turn_end().
  */
@@ -98,7 +99,6 @@ struct conn {
     bool waiting;          /* the next request must wait until nothing is in flight */
     bool holding;          /* a barrier: until the line is empty */
     bool paused;
-    bool linger;
     bool eof;           /* the client sends no more; what it sent is still answered */
     bool shut;          /* stream_shutdown() was called */
     bool doomed;        /* to be ended at once, at the turn's end */
@@ -147,7 +147,7 @@ void conn_flight_end(struct conn *c, uint64_t bytes);
 /* ---- ending ---- */
 
 /* No more requests; closes when all are answered and written. */
-void conn_finish(struct conn *c, bool linger);
+void conn_finish(struct conn *c);
 /* Ends at once (at the turn's end), without further answers. */
 void conn_abort(struct conn *c);
 

@@ -42,7 +42,7 @@ void http_end(struct http_request *r, struct buf *out, const char *content_type,
     if (content_type && r->method != HTTP_HEAD)
         buf_append_slice(out, content);
     if (!r->keep_alive)
-        conn_finish(c, c->linger);
+        conn_finish(c);
     conn_request_done(&r->base);
 }
 

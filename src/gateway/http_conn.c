@@ -89,16 +89,14 @@ static void run_route(struct http_conn *hc, const struct http_head *head,
     bool keep_alive = r->keep_alive;
     route->handler(r, &in);
     if (!keep_alive)
-        conn_finish(&hc->conn, false); /* nothing behind this request is read */
+        conn_finish(&hc->conn); /* nothing behind this request is read */
 }
 
 static void run_refusal(struct http_conn *hc, const struct http_head *head, bool close) {
     const struct refusal *refusal = &hc->refusal;
     struct http_request *r = http_request_new(hc, head, NULL);
-    if (close) {
+    if (close)
         r->keep_alive = false;
-        hc->conn.linger = true;
-    }
     if (refusal->status == 204) {
         struct buf *out = http_begin(r, 204);
         http1_put_header(out, "Allow", slice_str(refusal->allow));
@@ -222,7 +220,7 @@ static void give_up(struct http_conn *hc, int status, const char *reason, bool h
         METRIC_ADD(&c->gw->metrics, http_answers_4xx_total, 1);
     http_put_bare_problem(conn_answer(c), status, reason ? reason : http_status_text(status),
                           gateway_wall_ms(c->gw), head_only);
-    conn_finish(c, true);
+    conn_finish(c);
 }
 
 static void request_over(struct http_conn *hc) {
@@ -392,7 +390,7 @@ static void http_check_time(struct conn *c, uint64_t now_ms) {
     } else if (hc->state == HTTP_STATE_HEAD && c->line_count == 0 && !hc->started_ms &&
                now_ms - c->active_ms >= o->http_idle_timeout_ms) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
-        conn_finish(c, false); /* between requests nobody waits for an answer */
+        conn_finish(c); /* between requests nobody waits for an answer */
     }
     if (timed_out) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
@@ -405,7 +403,7 @@ static void http_overload(struct conn *c) {
     METRIC_ADD(&c->gw->metrics, http_answers_5xx_total, 1);
     http_put_bare_problem(conn_answer(c), 503, "the server holds too many unfinished requests",
                           gateway_wall_ms(c->gw), hc->head && hc->head->method == HTTP_HEAD);
-    conn_finish(c, true);
+    conn_finish(c);
     request_over(hc);
 }
 

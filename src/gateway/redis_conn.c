@@ -235,7 +235,7 @@ static void protocol_error(struct redis_conn *rc) {
     METRIC_ADD(&rc->conn.gw->metrics, redis_malformed_total, 1);
     rc->silent = false;
     redis_answer_error(rc, "%s", rc->parser.error);
-    conn_finish(&rc->conn, true);
+    conn_finish(&rc->conn);
 }
 
 static size_t redis_parse(struct conn *c, struct slice in) {
@@ -272,7 +272,7 @@ static void redis_check_time(struct conn *c, uint64_t now_ms) {
     uint32_t limit_ms = c->gw->options.redis_idle_timeout_ms;
     if (limit_ms > 0 && c->line_count == 0 && now_ms - c->active_ms >= limit_ms) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
-        conn_finish(c, false);
+        conn_finish(c);
     }
 }
 
@@ -280,7 +280,7 @@ static void redis_overload(struct conn *c) {
     struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
     rc->silent = false;
     redis_answer_error(rc, "BUSY the server holds too many unfinished requests; applied: no");
-    conn_finish(c, true);
+    conn_finish(c);
 }
 
 static size_t redis_held_bytes(const struct conn *c) {

@@ -138,7 +138,7 @@ void redis_reset(struct redis_conn *rc, const struct argv *args, struct buf *out
 bool redis_quit(struct redis_conn *rc, const struct argv *args) {
     (void)args;
     redis_answer_simple(rc, "OK");
-    conn_finish(&rc->conn, false);
+    conn_finish(&rc->conn);
     return true;
 }
 

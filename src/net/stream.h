@@ -4,11 +4,12 @@
  * connections own none). Writing: stream_write() copies nothing when the kernel takes everything at
  * once, else it keeps the rest and sends it when it can; on_drain says when all that was kept is
  * gone (it does not come when nothing had to be kept). Closing: stream_close() ends it at once and
- * drops what waits, stream_shutdown() after what was written is out; no on_read or on_drain comes
- * behind either. A peer that does not read holds a shutdown up: who shuts down keeps a time limit
- * and then closes. on_close comes exactly once, for either or when the peer or the network ended
- * it, never from inside a call of these functions, and is the last call; the stream is freed behind
- * it.
+ * drops what waits. stream_shutdown() does after what was written is out: the peer sees our end
+ * then, and what it still sends is thrown away for a bounded time before the stream closes. No
+ * on_read or on_drain comes behind either. A peer that does not read holds a shutdown up: who shuts
+ * down keeps a time limit and then closes. on_close comes exactly once, for either or when the peer
+ * or the network ended it, never from inside a call of these functions, and is the last call; the
+ * stream is freed behind it.
  */
 #pragma once
 #include <stdbool.h>
