@@ -363,6 +363,11 @@ static void test_malformed(void **state) {
     struct fake_stream *browser = bench_redis(b);
     bench_talk(b, browser, "POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a 1\r\n", "");
     assert_true(browser->closed);
+    /* A GET is a command; the line that every request has ends it, whatever its case. */
+    browser = bench_redis(b);
+    bench_talk(b, browser, "GET / HTTP/1.1\r\nhOST: x\r\n\r\nSET a 1\r\n", "");
+    assert_true(browser->closed);
+    bench_talk(b, bench_redis(b), "EXISTS a\r\n", ":0\r\n");
     bench_free(b);
 }
 
