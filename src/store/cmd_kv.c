@@ -168,9 +168,9 @@ int call_kv_del(struct call *c) {
     struct record rec = {0};
     if (!check_condition(c, 2) || !check_condition(c, 3) || c->check_only)
         return 0;
-    int rc = call_find(c, c->args[1], RECORD_STRING, &rec);
-    if (rc < 0 || rc == CALL_ANSWERED)
-        return rc < 0 ? rc : 0;
+    int rc = keyspace_find(c->ks, c->db, c->args[1], &rec);
+    if (rc < 0)
+        return rc;
     bool found = rc == 0;
     if (!conditions_hold(c, 2, found ? rec.revision : 0)) {
         reply_status(c, 412, found ? rec.revision : 0);

@@ -10,8 +10,8 @@
  * Everything here is constant after the first call and may be used on any thread.
  *
  * The internal commands (CMD_INTERNAL). Numbers are decimal text, "" means absent; replies are
- * neutral replies (base/reply.h); statuses are those that HTTP answers with. KV.GET, HEAD, PUT, DEL
- * and INCR of a key that holds a hash answer WRONGTYPE.
+ * neutral replies (base/reply.h); statuses are those that HTTP answers with. KV.GET, HEAD, PUT
+ * and INCR of a key that holds a hash answer WRONGTYPE; KV.DEL deletes keys of any type.
  *
  *   KV.GET key
  *       [revision, expiry_ms or 0, content type, value]; missing: null

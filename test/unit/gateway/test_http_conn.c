@@ -101,6 +101,8 @@ static void test_kv(void **state) {
     bench_talk(b, redis, "GET \"x/../\\x00y \"\r\n", "$1\r\nz\r\n");
     bench_talk(b, redis, "HSET h f v\r\n", ":1\r\n");
     expect(b, f, GET("/v1/kv/h"), 409, "\"code\":\"wrong_type\"");
+    expect(b, f, "DELETE /v1/kv/h" HOST "\r\n", 204, NULL);
+    bench_talk(b, redis, "EXISTS h\r\n", ":0\r\n");
     bench_free(b);
 }
 

@@ -76,9 +76,13 @@ static void test_put_errors(void **state) {
     SAYS(h, "KV.PUT h v '' '' '' ''", WRONG_TYPE);
     SAYS(h, "KV.GET h", WRONG_TYPE);
     SAYS(h, "KV.HEAD h", WRONG_TYPE);
-    SAYS(h, "KV.DEL h '' ''", WRONG_TYPE);
     SAYS(h, "KV.INCR h '' '' '' ''", WRONG_TYPE);
-    assert_true(revision_of(h, "h") > 0);
+    /* Deleting does not ask what it was. */
+    unsigned long long revision = revision_of(h, "h");
+    assert_true(revision > 0);
+    assert_int_equal(status_of(runf(h, "KV.DEL h %llu ''", revision + 1)), 412);
+    assert_int_equal(status_of(runf(h, "KV.DEL h %llu ''", revision)), 204);
+    SAYS(h, "HLEN h", "0");
 }
 
 static void test_conditions(void **state) {
