@@ -60,6 +60,8 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
         n->o.pair_grace_ms = 2000;
     if (n->o.snapshot_log_bytes == 0)
         n->o.snapshot_log_bytes = 64u << 20;
+    if (n->o.log_trailing_bytes == 0)
+        n->o.log_trailing_bytes = 16u << 20;
     ops->random(env, &n->rand.state, sizeof n->rand.state);
     memlog_init(&n->memlog);
     list_init(&n->writes);
@@ -303,4 +305,17 @@ void node_membership(const struct node *n, struct membership *ret) {
 
 uint64_t node_membership_index(const struct node *n) {
     return node_running(n) && core_membership_uncommitted_index(n->core) == 0 ? n->change_index : 0;
+}
+
+bool node_has_durable(const struct node *n, uint64_t index, uint64_t term) {
+    if (index <= n->snapshot.index)
+        return true;
+    if (memlog_term(&n->memlog, index) != term || (n->hold_index != 0 && index >= n->hold_index))
+        return false;
+    for (const struct list *it = n->writes.next; it != &n->writes; it = it->next) {
+        const struct pending_write *w = LIST_ENTRY(it, const struct pending_write, node);
+        if (index >= w->index && index <= w->last)
+            return false;
+    }
+    return true;
 }

@@ -39,6 +39,7 @@ struct node_options {
         replace_after_ms; /* a voter silent for so long is replaced by a live learner; 0: never */
     uint64_t snapshot_log_bytes; /* log bytes behind the last snapshot at which one is taken; 0: 64
                                     MiB */
+    uint64_t log_trailing_bytes; /* entries kept behind a snapshot for nodes that lag; 0: 16 MiB */
     uint64_t log_segment_bytes;  /* 0: the log's default */
     uint64_t map_bytes;          /* of the store */
     uint64_t max_data_bytes;     /* quota; 0: none */
@@ -85,3 +86,6 @@ uint64_t node_commit_index(const struct node *n);
 void node_membership(const struct node *n, struct membership *ret);
 /* Index of the last membership entry applied here; 0 while a later one is under way. */
 uint64_t node_membership_index(const struct node *n);
+/* Whether our disk holds this entry, flushed: for the simulator, which knows better than
+ * acknowledgements. */
+bool node_has_durable(const struct node *n, uint64_t index, uint64_t term);

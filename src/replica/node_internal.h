@@ -40,7 +40,6 @@ enum {
     NODE_INSTALL_TIMEOUT_MS = 5000,
     NODE_CATCH_UP_TIMEOUT_MS = 10000,
     NODE_JOIN_TIMEOUT_MS = 10000,
-    NODE_TRAILING_BYTES = 16 << 20, /* likewise kept, for nodes that catch up under load */
     NODE_FETCHES_PENDING = 4,
 };
 

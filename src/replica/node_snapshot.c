@@ -150,11 +150,12 @@ static int store_rebuild(struct node *n, const char *dir) {
 
 /* The log must go on from the snapshot. What a crash in the middle of an installation left of the
  * old log goes. */
-static int log_fit_snapshot(struct node *n, uint64_t base_term) {
+static int log_fit_snapshot(struct node *n, const struct log_base *base) {
     struct memlog *m = &n->memlog;
     uint64_t index = n->snapshot.index;
-    if (m->last_index >= m->first_index && m->first_index > 1)
-        m->before_term = base_term;
+    /* Entries may be kept from long before the base: then the one before the first is not known. */
+    if (m->last_index >= m->first_index && m->first_index == base->index + 1)
+        m->before_term = base->term;
     if (index == 0)
         return m->last_index < m->first_index || m->first_index == 1 ? 0 : -EBADMSG;
     uint64_t term = memlog_term(m, index);
@@ -167,8 +168,8 @@ static int log_fit_snapshot(struct node *n, uint64_t base_term) {
     if (!empty && m->first_index > index + 1)
         return -EBADMSG;
     memlog_reset(m, index + 1, n->snapshot.term);
-    struct log_base base = {.index = index, .term = n->snapshot.term};
-    return log_reset(n->log, &base);
+    struct log_base reset = {.index = index, .term = n->snapshot.term};
+    return log_reset(n->log, &reset);
 }
 
 static int node_bootstrap(struct node *n) {
@@ -219,7 +220,7 @@ int node_load_state(struct node *n, char ret_error[256]) {
         snprintf(ret_error, 256, "snapshot.meta in %.150s is damaged", n->o.dir);
         return rc;
     }
-    if ((rc = log_fit_snapshot(n, info.base.term)) < 0) {
+    if ((rc = log_fit_snapshot(n, &info.base)) < 0) {
         snprintf(ret_error, 256, "the log in %.150s does not go on from the snapshot", n->o.dir);
         return rc;
     }
@@ -303,7 +304,7 @@ static uint32_t trailing_entries(const struct node *n, uint64_t index) {
     uint64_t bytes = 0, at = index;
     while (at >= n->memlog.first_index &&
            (index - at < NODE_TRAILING_ENTRIES ||
-            (bytes < NODE_TRAILING_BYTES && index - at < UINT16_MAX))) {
+            (bytes < n->o.log_trailing_bytes && index - at < UINT16_MAX))) {
         bytes += memlog_get(&n->memlog, at)->body.size;
         at--;
     }

@@ -235,7 +235,10 @@ bool node_carry_out(struct node *n, int rc, struct core_update *u) {
         node_send_message(n, &u->messages[i]);
     /* G3: the library's commit index can go back; ours cannot. */
     uint64_t commit = core_commit_index(n->core);
-    if (commit > n->commit_index || PLANTED(PLANT_G3_COMMIT_BACK))
+    /* During an installation the core has forgotten its log and speaks of what the snapshot holds,
+     * while ours still has what may have been overwritten elsewhere: were the installation given
+     * up, we would apply that. */
+    if (!n->install && (commit > n->commit_index || PLANTED(PLANT_G3_COMMIT_BACK)))
         n->commit_index = commit;
     node_on_leadership(n);
     return n->state != NODE_FAILED;

@@ -47,6 +47,26 @@ static void check_leader(struct server *s) {
     }
 }
 
+/* What a leader calls committed is flushed on a majority of the voters. Of those that are down we
+ * cannot know. */
+static void check_durable(struct server *s, uint64_t index, uint64_t term) {
+    struct membership m;
+    if (!node_is_leader(s->node) || node_term(s->node) != term)
+        return;
+    node_membership(s->node, &m);
+    uint32_t have = 0;
+    for (uint32_t i = 0; i < m.count; i++) {
+        const struct server *voter = server_at(m.members[i].address);
+        if (m.members[i].role != MEMBER_VOTER)
+            continue;
+        have += !voter->node || voter->node_id != m.members[i].id ||
+                node_has_durable(voter->node, index, term);
+    }
+    if (have <= membership_voters(&m) / 2)
+        sim_violation("s%d calls %llu committed, which only %u of %u voters have on disk", s->index,
+                      (unsigned long long)index, have, membership_voters(&m));
+}
+
 static void check_committed(struct server *s) {
     const struct memlog *log = node_memlog(s->node);
     uint64_t commit = node_commit_index(s->node);
@@ -54,6 +74,7 @@ static void check_committed(struct server *s) {
     for (uint64_t i = from; i <= commit && i <= log->last_index; i++) {
         const struct core_entry *e = memlog_get(log, i);
         uint64_t hash = hash64(e->body, (uint64_t)e->type);
+        check_durable(s, i, e->term);
         if (i >= INDEXES_MAX)
             sim_violation("the log is too long for the simulator");
         if (!committed[i].known) {
@@ -80,6 +101,9 @@ static void check_digest(struct server *s) {
     if (applied < s->seen_applied)
         sim_violation("s%d applied index went back from %llu to %llu", s->index,
                       (unsigned long long)s->seen_applied, (unsigned long long)applied);
+    if (applied > s->seen_applied + 1 && s->seen_applied > 0 &&
+        node_memlog(s->node)->first_index == applied + 1)
+        stats.installs++;
     s->seen_applied = applied;
     struct hash128 digest = store_digest(node_store(s->node));
     if (applied > committed_last)
@@ -106,8 +130,11 @@ static void check_entry(struct server *s, const struct memlog *log, uint64_t i) 
             continue;
         if (seen[i][k].hash != hash ||
             (before != 0 && seen[i][k].before != 0 && before != seen[i][k].before))
-            sim_violation("s%d log matching is broken at %llu, term %llu", s->index,
-                          (unsigned long long)i, (unsigned long long)e->term);
+            sim_violation(
+                "s%d log matching is broken at %llu, term %llu: %s, %llu before, was %llu",
+                s->index, (unsigned long long)i, (unsigned long long)e->term,
+                seen[i][k].hash != hash ? "another entry" : "the same entry",
+                (unsigned long long)before, (unsigned long long)seen[i][k].before);
         return;
     }
 }

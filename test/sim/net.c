@@ -68,8 +68,8 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
     uint64_t *last = &sim.last_at_us[from->index][to->index];
     uint64_t at = sim.now_us + latency_us();
     if (sim.o.disorder && sim.faults) {
-        if (sim_chance(40))
-            at += sim_rand(400000);
+        if (sim_chance(40) || frame.data[4] == WIRE_INSTALL)
+            at += sim_rand(600000);
         if (sim_chance(20)) {
             struct packet *again = xmemdup(p, sizeof *p + frame.size);
             sim_at_owned(at + sim_rand(300000), packet_arrive, again, from->node_id);

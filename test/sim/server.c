@@ -204,7 +204,9 @@ void server_start(struct server *s) {
         .boot_id = s->boot_id,
         .map_bytes = 64 << 20,
         .log_segment_bytes = 128 * 1024,
-        .snapshot_log_bytes = sim.o.snapshots ? 24 * 1024 + (uint64_t)s->index * 3000 : 1u << 30,
+        .snapshot_log_bytes =
+            sim.o.snapshots ? sim.snapshot_bytes + (uint64_t)s->index * 1500 : 1u << 30,
+        .log_trailing_bytes = sim.trailing_bytes,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
         .replace_after_ms = sim.o.replace ? 500 : 0,

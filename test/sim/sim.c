@@ -393,6 +393,8 @@ static void choose(const struct sim_options *base) {
         sim.o.snapshots = sim_chance(700);
     static const uint64_t thinks[] = {3000, 12000, 40000}, durations[] = {600, 1500, 3000};
     sim.think_us = thinks[sim_rand(3)];
+    sim.snapshot_bytes = sim_chance(500) ? 5000 : 24000;
+    sim.trailing_bytes = sim_chance(700) ? 1 : 20000;
     if (sim.o.duration_ms == 0)
         sim.o.duration_ms = durations[sim_rand(3)];
 }
@@ -405,6 +407,10 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
     static const uint64_t paces[] = {10000, 40000, 150000};
     if (setjmp(sim.failed) == 0) {
         stats.runs++;
+        sim_trace("voters %d, disorder %d, sluggish %d, snapshots %d, trailing %llu, replace %d, "
+                  "early %d",
+                  sim.o.voters, sim.o.disorder, sim.o.sluggish, sim.o.snapshots,
+                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early);
         sim_begin();
         sim.faults = sim.o.early;
         if (sim.o.early)
@@ -429,14 +435,14 @@ static void print_stats(void) {
            "starts %lu, "
            "partitions %lu, connections reset %lu, pauses %lu, nodes stopped by their disk %lu, "
            "elections %lu, "
-           "snapshots and installs %lu, joins %lu, removals %lu, deaths %lu, disks lost %lu, "
+           "snapshots %lu, installs %lu, joins %lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu, "
            "unknown %lu, not applied %lu, violations %lu\n",
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
-           stats.io_errors, stats.elections, stats.background, stats.joins, stats.removals,
-           stats.deaths, stats.wipes, stats.writes, stats.reads, stats.unknown, stats.not_applied,
-           stats.violations);
+           stats.io_errors, stats.elections, stats.background, stats.installs, stats.joins,
+           stats.removals, stats.deaths, stats.wipes, stats.writes, stats.reads, stats.unknown,
+           stats.not_applied, stats.violations);
 }
 
 /* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing

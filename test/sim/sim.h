@@ -91,7 +91,7 @@ struct sim {
     unsigned connection[SERVERS_MAX + 1][SERVERS_MAX + 1];
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
     bool faults, quiet;
-    uint64_t think_us;
+    uint64_t think_us, snapshot_bytes, trailing_bytes;
     jmp_buf failed;
     char dir[128];
 };
@@ -99,8 +99,8 @@ extern struct sim sim;
 
 struct sim_stats {
     uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
-        resets, elections, background, joins, removals, deaths, wipes, pauses, writes, reads,
-        unknown, not_applied, io_errors, violations;
+        resets, elections, background, installs, joins, removals, deaths, wipes, pauses, writes,
+        reads, unknown, not_applied, io_errors, violations;
 };
 extern struct sim_stats stats;
 
