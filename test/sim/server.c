@@ -48,7 +48,11 @@ static void job_run(void *arg, uint64_t incarnation) {
     list_remove(first);
     struct background_job *job = LIST_ENTRY(first, struct background_job, node);
     job->status = job->fn(job->arg);
-    stats.background++;
+    /* A snapshot being taken belongs to the node, one being installed does not. */
+    if (job->arg == s->node)
+        stats.background++;
+    else
+        stats.installs++;
     job->done(job->arg, job->status);
     server_after(s);
 }
