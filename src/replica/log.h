@@ -85,7 +85,7 @@ int log_open(struct disk *disk, uint64_t segment_bytes,
 /* No append may be under way; the done functions of compactions under way do not come any more.
  * Memory goes when the disk has finished the log's jobs, so free the disk after it. */
 void log_close(struct replica_log *l);
-/* Frees the log of a disk that has crashed (test/lib/mem_disk.h): its jobs were dropped and its
+/* Frees the log of a disk that has crashed (tests/lib/mem_disk.h): its jobs were dropped and its
  * files are gone. Does not touch the disk. Appends under way must still be in place; no done
  * function is called. */
 void log_abandon(struct replica_log *l);

@@ -179,7 +179,7 @@ static void test_command(void **state) {
 static void test_info(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *f = bench_redis(b);
-    bench_talk(b, f, "SET a 1\r\nSELECT 2\r\nSET b 1\r\nSET c 1\r\n",
+    bench_talk(b, f, "SET a 1\r\nSELECT 2\r\nSET b 1\r\nSETEX c 10 1\r\n",
                "+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
     bench_feed(b, f, slice_str("INFO\r\n"), SIZE_MAX);
     const char *text = bench_received(f);
@@ -190,8 +190,8 @@ static void test_info(void **state) {
                                         "role:master\r\n",
                                         "cluster_enabled:0\r\n",
                                         "connected_clients:1\r\n",
-                                        "\r\ndb0:keys=1,",
-                                        "\r\ndb2:keys=2,"};
+                                        "\r\ndb0:keys=1,expires=0,",
+                                        "\r\ndb2:keys=2,expires=1,"};
     for (size_t i = 0; i < ARRAY_COUNT(lines); i++)
         if (!strstr(text, lines[i]))
             fail_msg("INFO lacks %s", lines[i]);

@@ -140,6 +140,35 @@ static void test_incr(void **state) {
     assert_memory_equal(run(h, "KV.INCR w 1 '' 2 1000"), "[200 1 ", 7);
 }
 
+static void test_count(void **state) {
+    struct harness *h = *state;
+    SAYS(h, "KV.COUNT", "[0 0]");
+    OK(h, "MSET a 1 b 1 c 1");
+    SAYS(h, "EXPIRE a 10", "1");
+    SAYS(h, "PEXPIRE a 20000", "1");
+    SAYS(h, "HSET h f v", "1");
+    SAYS(h, "EXPIRE h 100", "1");
+    SAYS(h, "KV.COUNT", "[4 2]");
+    SAYS(h, "PERSIST h", "1");
+    SAYS(h, "COPY a d", "1");
+    SAYS(h, "MOVE d 5", "1");
+    OK(h, "RENAME a b");
+    SAYS(h, "KV.COUNT", "[3 1]");
+    harness_advance(h, 20000);
+    SAYS(h, "KV.COUNT", "[3 1]"); /* not yet swept */
+    OK(h, "SET b 1");
+    SAYS(h, "KV.COUNT", "[3 0]");
+    h->db = 5;
+    SAYS(h, "KV.COUNT", "[1 1]");
+    OK(h, "FLUSHDB");
+    SAYS(h, "KV.COUNT", "[0 0]");
+    h->db = 0;
+    SAYS(h, "EXPIRE b 1", "1");
+    SAYS(h, "KV.COUNT", "[3 1]");
+    OK(h, "FLUSHALL");
+    SAYS(h, "KV.COUNT", "[0 0]");
+}
+
 /* What a page says: the names of its keys, its common prefixes, and where it goes on. */
 static const char *list(struct harness *h, const char *words) {
     static char text[2048];
@@ -274,8 +303,9 @@ static void test_list_pages(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, harness_setup, harness_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_put_and_get), TEST(test_put_errors),   TEST(test_conditions), TEST(test_incr),
-        TEST(test_list),        TEST(test_list_details), TEST(test_list_pages),
+        TEST(test_put_and_get),  TEST(test_put_errors), TEST(test_conditions),
+        TEST(test_incr),         TEST(test_count),      TEST(test_list),
+        TEST(test_list_details), TEST(test_list_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

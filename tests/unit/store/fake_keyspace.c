@@ -423,6 +423,13 @@ uint64_t keyspace_count(struct keyspace *ks, uint16_t db) {
     return ks->dbs[db].count;
 }
 
+uint64_t keyspace_expiring_count(struct keyspace *ks, uint16_t db) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < ks->dbs[db].count; i++)
+        count += ks->dbs[db].records[i]->rec.expiry_ms != 0;
+    return count;
+}
+
 int keyspace_sweep_expired(struct keyspace *ks, uint64_t now_ms, uint64_t limit,
                            uint64_t *ret_deleted) {
     uint64_t deleted = 0;

@@ -185,6 +185,10 @@ def test_what_clients_ask_at_connect(solo):
     info = r.info()
     assert tuple(map(int, info["redis_version"].split("."))) >= (7, 0, 0)
     assert info["loading"] == 0
+    r.set("info:lasting", 1)
+    r.set("info:passing", 1, ex=1000)
+    keyspace = r.info("keyspace")["db0"]
+    assert 1 <= keyspace["expires"] < keyspace["keys"]
     assert r.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert r.execute_command("COMMAND COUNT") >= 75
     assert r.echo("x") == b"x"
