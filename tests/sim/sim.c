@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -458,7 +459,8 @@ static void on_abort(int signum) {
 }
 
 static void usage(void) {
-    fputs("usage: run_sim [--seed N | --seeds A..B] [--voters N] [--without FAULT]... [--duration "
+    fputs("usage: run_sim [--seed N | --seeds A..B | --fresh COUNT] [--voters N] [--without "
+          "FAULT]... [--duration "
           "MS] [--until-violation]\n"
           "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
           "faults: crash power partition reset slow-disk pause skew snapshots io-error replace "
@@ -533,7 +535,10 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--seeds") == 0 && ++i &&
                  sscanf(value, "%lu..%lu", &from, &to) == 2)
             continue;
-        else if (strcmp(argv[i], "--voters") == 0 && ++i)
+        else if (strcmp(argv[i], "--fresh") == 0 && ++i) {
+            from = (uint64_t)time(NULL) * 1000;
+            to = from + strtoull(value, NULL, 10) - 1;
+        } else if (strcmp(argv[i], "--voters") == 0 && ++i)
             o.voters = atoi(value);
         else if (strcmp(argv[i], "--duration") == 0 && ++i)
             o.duration_ms = strtoull(value, NULL, 10);
