@@ -1,6 +1,6 @@
-/* INFO. The sections are made here, but for the keyspace's sizes, which one DBSIZE read a numbered
- * database brings: stale ones with a short time limit, so that INFO answers while there is no
- * leader (the lines are then left out). */
+/* INFO. The sections are made here, but for the keyspace's sizes, which one KV.COUNT read a
+ * numbered database brings: stale ones with a short time limit, so that INFO answers while there is
+ * no leader (the lines are then left out). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,6 +184,7 @@ struct info_part {
     struct info_job *job;
     bool pending;
     int64_t keys; /* -1: not known */
+    int64_t expiring;
 };
 struct info_job {
     struct redis_request base;
@@ -198,8 +199,10 @@ static void info_finish(struct info_job *job) {
     put_sections(rc->conn.gw, job->want, &text);
     for (int db = 0; db < STORE_DB_COUNT; db++) /* the keyspace is the last section */
         if (job->parts[db].keys > 0)
-            buf_printf(&text, "db%d:keys=%" PRId64 ",expires=0,avg_ttl=0\r\n", db,
-                       job->parts[db].keys);
+            /* 0 is what Redis says of an average that it has not sampled yet; clients take the line
+             * apart by its commas and want all three. */
+            buf_printf(&text, "db%d:keys=%" PRId64 ",expires=%" PRId64 ",avg_ttl=0\r\n", db,
+                       job->parts[db].keys, job->parts[db].expiring);
     reply_bulk(&reply, buf_slice(&text));
     redis_request_reply(&job->base, buf_slice(&reply));
     buf_fini(&text);
@@ -210,11 +213,15 @@ static void info_part_done(struct upstream_request *up, enum upstream_outcome ou
                            uint64_t index, struct slice reply) {
     struct info_part *part = CONTAINER_OF(up, struct info_part, up);
     struct info_job *job = part->job;
-    struct reply_item item;
+    struct reply_item header, keys, expiring;
     (void)index;
     part->pending = false;
-    if (outcome == UPSTREAM_DONE && reply_next(&reply, &item) && item.type == ':')
-        part->keys = item.integer;
+    if (outcome == UPSTREAM_DONE && reply_next(&reply, &header) && header.type == '*' &&
+        reply_next(&reply, &keys) && keys.type == ':' && reply_next(&reply, &expiring) &&
+        expiring.type == ':') {
+        part->keys = keys.integer;
+        part->expiring = expiring.integer;
+    }
     conn_flight_end(&job->base.rc->conn, 0);
     if (--job->left == 0)
         info_finish(job);
@@ -255,7 +262,7 @@ bool redis_info(struct redis_conn *rc, const struct argv *args) {
     job->left = STORE_DB_COUNT;
     for (uint16_t db = 0; db < STORE_DB_COUNT; db++) {
         struct info_part *part = &job->parts[db];
-        struct pack p = pack_begin("DBSIZE");
+        struct pack p = pack_begin("KV.COUNT");
         part->job = job;
         part->keys = -1;
         part->pending = true;

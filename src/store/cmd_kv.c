@@ -130,6 +130,15 @@ int call_kv_rev(struct call *c) {
     return 0;
 }
 
+int call_kv_count(struct call *c) {
+    if (c->check_only)
+        return 0;
+    reply_array(c->out, 2);
+    reply_int(c->out, (int64_t)keyspace_count(c->ks, c->db));
+    reply_int(c->out, (int64_t)keyspace_expiring_count(c->ks, c->db));
+    return 0;
+}
+
 /* ---- writing ---- */
 
 int call_kv_put(struct call *c) {

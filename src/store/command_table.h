@@ -3,7 +3,7 @@
  *   X(name, arguments, arity, flags, first key, last key, key step, group, since, exec, summary)
  *
  * Arity, flags, key positions, group and since are those of Redis 7.2 (its COMMAND INFO is compared
- * with ours in test/e2e/test_redis_differential.py). The summaries are ours. exec is the function
+ * with ours in tests/e2e/test_redis_differential.py). The summaries are ours. exec is the function
  * that runs the command in the store; call_connection stands where the gateway's connection
  * answers, call_storage where the storage does before it comes to the commands.
  */
@@ -187,6 +187,8 @@
       "Answers with all values of a hash.")
 
 #define COMMAND_TABLE_INTERNAL(X)                                                                  \
+    X("KV.COUNT", "", 1, F_OWN_READ, 0, 0, 0, "server", "", call_kv_count,                         \
+      "Counts keys and those that expire.")                                                        \
     X("KV.DEL", "key if-match if-none-match", 4, F_OWN_WRITE, 1, 1, 1, "http", "", call_kv_del,    \
       "Deletes over HTTP.")                                                                        \
     X("KV.GET", "key", 2, F_OWN_READ, 1, 1, 1, "http", "", call_kv_get, "Reads over HTTP.")        \

@@ -45,6 +45,8 @@
  *       [200, [reply ...]]; [412, index of the failed guard, [reply ...] of the else branch]
  *   KV.REV key...
  *       [revision or 0 ...], of keys of any type
+ *   KV.COUNT
+ *       [keys of the database, those with an expiry among them], expired ones not yet swept included
  *   TX.EXEC watches commands
  *       Two counts, then the watches, each `db key revision`, then the commands, each
  *       `db argc arg...`: what EXEC sends. Commands of the connection (PING, SELECT, ...) do not

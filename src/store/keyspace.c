@@ -73,6 +73,10 @@ uint64_t keyspace_count(struct keyspace *ks, uint16_t db) {
     return db < STORE_DB_COUNT ? ks->state->key_count[db] : 0;
 }
 
+uint64_t keyspace_expiring_count(struct keyspace *ks, uint16_t db) {
+    return db < STORE_DB_COUNT ? ks->state->expiring_count[db] : 0;
+}
+
 uint64_t keyspace_next_node_id(struct keyspace *ks) {
     CHECK(ks->writable);
     return ks->state->next_node_id++;
@@ -251,8 +255,10 @@ static int update_expiry(struct keyspace *ks, uint16_t db, uint64_t id, uint64_t
         int rc = table_delete(ks->txn, TABLE_EXPIRY, slice_of(key, sizeof key));
         if (rc)
             return rc < 0 ? rc : -EBADMSG;
+        ks->state->expiring_count[db]--;
     }
     if (new_ms != 0) {
+        ks->state->expiring_count[db]++;
         expiry_key(key, new_ms, db, id);
         return table_put(ks->txn, TABLE_EXPIRY, slice_of(key, sizeof key), slice_of(NULL, 0));
     }
@@ -494,6 +500,7 @@ static int flush_all(struct keyspace *ks) {
     ks->state->record_sum = (struct hash128){0};
     ks->state->data_bytes = 0;
     memset(ks->state->key_count, 0, sizeof ks->state->key_count);
+    memset(ks->state->expiring_count, 0, sizeof ks->state->expiring_count);
     return 0;
 }
 

@@ -91,6 +91,7 @@ int keyspace_id_bounds(struct keyspace *ks, uint16_t db, uint64_t *ret_first,
                        uint64_t *ret_last) WARN_UNUSED;
 uint64_t keyspace_count(struct keyspace *ks,
                         uint16_t db); /* keys, expired ones not yet swept included */
+uint64_t keyspace_expiring_count(struct keyspace *ks, uint16_t db); /* of them, with an expiry */
 
 /* Deletes up to limit keys whose time has come as of now_ms (the log's time, not a reader's). */
 int keyspace_sweep_expired(struct keyspace *ks, uint64_t now_ms, uint64_t limit,

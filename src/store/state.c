@@ -5,8 +5,8 @@
 #include "base/reader.h"
 
 enum {
-    STATE_FORMAT = 1, /* of the whole environment: raised when any record changes its meaning */
-    STATE_BYTES = 4 + 8 * 8 + 2 * 16 + 8 * STORE_DB_COUNT + 4,
+    STATE_FORMAT = 2, /* of the whole environment: raised when any record changes its meaning */
+    STATE_BYTES = 4 + 8 * 8 + 2 * 16 + 2 * 8 * STORE_DB_COUNT + 4,
     MEMBERSHIP_FORMAT = 1,
 };
 #define STATE_KEY "state"
@@ -48,6 +48,8 @@ int state_load(struct env_txn *t, struct state *ret_state) {
     s.session_sum = reader_hash(&r);
     for (int i = 0; i < STORE_DB_COUNT; i++)
         s.key_count[i] = reader_u64(&r);
+    for (int i = 0; i < STORE_DB_COUNT; i++)
+        s.expiring_count[i] = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
     if (!reader_done(&r) || crc != crc32c(0, slice_of(bytes.data, bytes.size - 4)))
         return -EBADMSG;
@@ -72,6 +74,8 @@ int state_save(struct env_txn *t, const struct state *s) {
     at = put64(at, s->session_sum.high);
     for (int i = 0; i < STORE_DB_COUNT; i++)
         at = put64(at, s->key_count[i]);
+    for (int i = 0; i < STORE_DB_COUNT; i++)
+        at = put64(at, s->expiring_count[i]);
     CHECK(at == bytes + sizeof bytes - 4);
     put_u32le(at, crc32c(0, slice_of(bytes, sizeof bytes - 4)));
     return table_put(t, TABLE_SYS, slice_str(STATE_KEY), slice_of(bytes, sizeof bytes));

@@ -9,7 +9,7 @@ struct verifying {
     uint64_t data_bytes;
     uint64_t data_records; /* met in data */
     uint64_t expiring;
-    uint64_t key_count[STORE_DB_COUNT];
+    uint64_t key_count[STORE_DB_COUNT], expiring_count[STORE_DB_COUNT];
 };
 
 /* Walks what an object has in data; *ret_sum and the sizes as its record should have them. */
@@ -81,6 +81,7 @@ static int check_indexes(struct verifying *v, struct slice main_key, const struc
     if (m->pub.expiry_ms == 0)
         return 0;
     v->expiring++;
+    v->expiring_count[db]++;
     expiry_key(when_key, m->pub.expiry_ms, db, m->pub.id);
     rc = table_get(&v->view->txn, TABLE_EXPIRY, slice_of(when_key, sizeof when_key), &found);
     if (rc < 0)
@@ -134,6 +135,7 @@ int store_verify(struct store_view *view, struct hash128 *ret_digest) {
     found.record_sum = v.record_sum;
     found.data_bytes = v.data_bytes;
     memcpy(found.key_count, v.key_count, sizeof found.key_count);
+    memcpy(found.expiring_count, v.expiring_count, sizeof found.expiring_count);
     if ((rc = check_count(&v, TABLE_IDS, state_key_count(&found))) ||
         (rc = check_count(&v, TABLE_EXPIRY, v.expiring)) ||
         (rc = check_count(&v, TABLE_DATA, v.data_records)))

@@ -218,6 +218,7 @@ static void test_looking_changes_nothing(void **state) {
         "4 HSETNX h z x",
         "3 HSTRLEN h f",
         "2 HVALS h",
+        "1 KV.COUNT",
         "4 KV.DEL a '' ''",
         "2 KV.GET a",
         "2 KV.HEAD a",
