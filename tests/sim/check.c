@@ -70,6 +70,10 @@ static void check_durable(struct server *s, uint64_t index, uint64_t term) {
 static void check_committed(struct server *s) {
     const struct memlog *log = node_memlog(s->node);
     uint64_t commit = node_commit_index(s->node);
+    if (commit < s->highest_commit)
+        sim_violation("s%d commit index went back from %llu to %llu", s->index,
+                      (unsigned long long)s->highest_commit, (unsigned long long)commit);
+    s->highest_commit = commit;
     uint64_t from = s->seen_commit + 1 < log->first_index ? log->first_index : s->seen_commit + 1;
     for (uint64_t i = from; i <= commit && i <= log->last_index; i++) {
         const struct core_entry *e = memlog_get(log, i);

@@ -70,9 +70,11 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
     if (sim.o.disorder && sim.faults) {
         if (sim_chance(40) || frame.data[4] == WIRE_INSTALL)
             at += sim_rand(600000);
-        if (sim_chance(20)) {
+        bool install = frame.data[4] == WIRE_INSTALL;
+        if (install || sim_chance(20)) {
             struct packet *again = xmemdup(p, sizeof *p + frame.size);
-            sim_at_owned(at + sim_rand(300000), packet_arrive, again, from->node_id);
+            sim_at_owned(at + sim_rand(install ? 2500000 : 300000), packet_arrive, again,
+                         from->node_id);
         }
     } else {
         if (at <= *last)

@@ -224,7 +224,7 @@ void server_start(struct server *s) {
     s->disk_scheduled = false;
     s->tick_at_us = UINT64_MAX;
     s->paused_until_us = 0;
-    s->seen_commit = s->seen_applied = s->seen_last = s->seen_last_term = 0;
+    s->seen_commit = s->highest_commit = s->seen_applied = s->seen_last = s->seen_last_term = 0;
     s->clock_ms = 1000 + sim_rand(100000);
     list_init(&s->jobs);
     stats.restarts++;

@@ -56,7 +56,7 @@ struct server {
     struct deferred *deferred; /* events that came during a pause, in their order */
     size_t deferred_count, deferred_capacity;
     bool waking;
-    uint64_t seen_commit, seen_applied, seen_last, seen_last_term;
+    uint64_t seen_commit, highest_commit, seen_applied, seen_last, seen_last_term;
     struct list jobs; /* background jobs waiting */
 };
 
