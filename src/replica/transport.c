@@ -12,6 +12,7 @@
 
 enum {
     PREFACE_BYTES = 4,
+    HELLO_BYTES_MAX = 1024,
     GREETING_BYTES_MAX = 4096,
     PEER_QUEUE_BYTES_MAX =
         256 << 20, /* what waits for a slow follower; more is dropped, as if lost */
@@ -112,7 +113,7 @@ static void inbound_greet(struct inbound *c, struct slice payload) {
 static void inbound_peer_bytes(struct inbound *c, struct slice *in) {
     uint8_t type;
     struct slice payload;
-    size_t need;
+    size_t need = 0;
     enum wire_take take = WIRE_TAKE_MORE;
     while (!c->closed && (take = wire_take_frame(in, &type, &payload, &need)) == WIRE_TAKE_FRAME) {
         if (c->peer_id == 0) {
@@ -125,6 +126,9 @@ static void inbound_peer_bytes(struct inbound *c, struct slice *in) {
             inbound_bad(c, "malformed frame");
         }
     }
+    /* Only a greeting may come first: nothing much is kept for somebody unknown. */
+    if (take == WIRE_TAKE_MORE && c->peer_id == 0 && need > HELLO_BYTES_MAX)
+        take = WIRE_TAKE_BAD;
     if (!c->closed && take == WIRE_TAKE_BAD)
         inbound_bad(c, "malformed frame");
 }
