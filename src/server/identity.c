@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,7 +70,12 @@ int identity_save(const char *dir, const struct identity *id) {
 }
 
 void boot_id_read(char out[64]) {
-    if (read_text("/proc/sys/kernel/random/boot_id", out, 64) < 0 || out[0] == 0)
-        snprintf(out, 64, "unknown");
+    uint64_t random[2];
+    if (read_text("/proc/sys/kernel/random/boot_id", out, 64) < 0 || out[0] == 0) {
+        /* Never the same: after anything but a clean stop the store is then rebuilt. */
+        CHECK(getrandom(random, sizeof random, 0) == sizeof random);
+        snprintf(out, 64, "unknown-%016llx%016llx", (unsigned long long)random[0],
+                 (unsigned long long)random[1]);
+    }
     out[strcspn(out, "\n")] = 0;
 }

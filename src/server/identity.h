@@ -17,5 +17,6 @@ struct identity {
 int identity_load(const char *dir, struct identity *ret) WARN_UNUSED;
 /* Makes the folder when missing. Durable on return. */
 int identity_save(const char *dir, const struct identity *id) WARN_UNUSED;
-/* The id of this boot of the operating system, as text; "unknown" where the kernel does not say. */
+/* The id of this boot of the operating system, as text; where the kernel does not say, another one
+ * at each call. */
 void boot_id_read(char out[64]);
