@@ -185,7 +185,7 @@ bool check_converged(void) {
     for (uint32_t i = 0; i < m.count; i++) {
         struct server *s = server_at(m.members[i].address);
         if (s->node_id != m.members[i].id || s->dead_for_good) {
-            if (m.members[i].role == MEMBER_VOTER)
+            if (m.members[i].role == MEMBER_VOTER && !sim.minority_down)
                 return false;
             continue;
         }

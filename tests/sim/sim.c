@@ -356,8 +356,8 @@ static void settle(void) {
     uint64_t end = sim.now_us + SETTLE_LIMIT_US;
     while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < end)
         run_until(sim.now_us + 50000);
-    uint64_t busy = sim.now_us + 300000;
-    run_until(busy);
+    clients_mark();
+    run_until(sim.now_us + 300000);
     if (!clients_progressed())
         run_until(sim.now_us + 8000000); /* what was sent into the void times out first */
     if (!clients_progressed())
@@ -375,7 +375,25 @@ static void settle(void) {
     if (!check_converged())
         sim_violation("copies do not converge %d s after the last fault",
                       SETTLE_LIMIT_US / 1000000);
-    clients_check_end();
+}
+
+/* Faults once more, at the end of which as many voters stay down as the others must bear. */
+static void second_act(uint64_t pace_us) {
+    sim.quiet = false;
+    sim.faults = true;
+    sim_trace("second act");
+    sim_at(sim.now_us + 1000, fault, NULL, pace_us);
+    run_until(sim.now_us + 100000 + sim_rand(1000000));
+    sim.minority_down = true;
+    for (int dead = 0; dead < sim.o.voters / 2;) {
+        struct server *s = &sim.servers[1 + sim_rand(SERVERS_MAX)];
+        if (s->node_id == 0 || s->dead_for_good)
+            continue;
+        server_crash(s, true);
+        s->dead_for_good = true;
+        sim_trace("s%d stays down", s->index);
+        dead++;
+    }
 }
 
 /* The seed chooses what can happen in its run. */
@@ -423,6 +441,11 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
         sim_at(sim.now_us + 1000, fault, NULL, paces[sim_rand(3)]);
         run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
+        if (sim.o.voters >= 3 && !sim.o.replace && sim_chance(400)) {
+            second_act(paces[sim_rand(2)]);
+            settle();
+        }
+        clients_check_end();
     }
     uint64_t hash = sim.hash;
     sim_end();

@@ -91,6 +91,7 @@ struct sim {
     unsigned connection[SERVERS_MAX + 1][SERVERS_MAX + 1];
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
     bool faults, quiet;
+    bool minority_down; /* as many voters as the others must bear are down for good */
     uint64_t think_us, snapshot_bytes, trailing_bytes;
     jmp_buf failed;
     char dir[128];
@@ -144,6 +145,7 @@ void net_free(void);
 void clients_begin(void);
 void clients_check_end(void);
 void clients_free(void);
+void clients_mark(void); /* progress is counted from here */
 bool clients_progressed(void);
 bool clients_busy(void);
 void admin_join(struct server *s);
