@@ -119,7 +119,25 @@ static const struct replica_env_ops env_ops = {
 
 /* ---- life ---- */
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    return remove(path);
+}
+
+/* A test that failed did not get to rig_free(). */
+static char dir_left[sizeof((struct rig *)0)->dir];
+
+static void remove_dir(void) {
+    if (dir_left[0])
+        nftw(dir_left, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    dir_left[0] = 0;
+}
+
 struct rig *rig_new(void) {
+    static bool registered;
+    if (!registered)
+        atexit(remove_dir);
+    registered = true;
+    remove_dir();
     struct rig *r = xcalloc(1, sizeof *r);
     log_set_level((enum log_level)(LOG_ERROR + 1));
     r->now_ms = 1000;
@@ -130,6 +148,7 @@ struct rig *rig_new(void) {
     snprintf(r->dir, sizeof r->dir, "%s/cotidal-node-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(r->dir));
+    memcpy(dir_left, r->dir, sizeof dir_left);
     for (unsigned i = 1; i <= RIG_SERVERS; i++) {
         struct rig_server *s = &r->servers[i];
         s->rig = r;
@@ -164,10 +183,6 @@ static void packets_free(struct list *packets) {
     }
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-    return remove(path);
-}
-
 void rig_free(struct rig *r) {
     for (unsigned i = 1; i <= RIG_SERVERS; i++) {
         if (r->servers[i].node)
@@ -184,7 +199,7 @@ void rig_free(struct rig *r) {
         buf_fini(&l->in);
         free(l);
     }
-    nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_dir();
     free(r);
 }
 
