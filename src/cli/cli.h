@@ -56,6 +56,8 @@ enum cli_option_set {
     X("set", cli_set, CLI_SET_COMMON | CLI_SET_STORE | CLI_SET_CONDITION, 2, 2, "KEY VALUE|-",     \
       "store a value; - reads it from standard input")                                             \
     X("del", cli_del, CLI_SET_COMMON | CLI_SET_CONDITION, 1, 1, "KEY", "delete a key")             \
+    X("member", cli_member, CLI_SET_COMMON, 2, 2, "remove ID",                                     \
+      "take a node out of the cluster (two voters stay at the least)")                             \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
       "the Redis commands this version has, as a Markdown table")
 
@@ -83,4 +85,5 @@ int cli_status(const struct cli_args *args);
 int cli_get(const struct cli_args *args);
 int cli_set(const struct cli_args *args);
 int cli_del(const struct cli_args *args);
+int cli_member(const struct cli_args *args);
 int cli_commands(const struct cli_args *args);

@@ -18,6 +18,8 @@ enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN }; /* none: at most 64 KiB
     X(POST, "/v1/incr/{key}", NEEDS_WRITE, BODY_NONE, http_kv_incr, "Adds to a number.")           \
     X(POST, "/v1/txn", NEEDS_WRITE, BODY_TXN, http_txn_post, "Several operations as one.")         \
     X(GET, "/_/status", NEEDS_READ, BODY_NONE, http_status_get, "The cluster, as JSON.")           \
+    X(DELETE, "/_/members/{key}", NEEDS_READ, BODY_NONE, http_member_delete,                       \
+      "Takes a node out of the cluster.")                                                          \
     X(GET, "/_/health", NEEDS_NOTHING, BODY_NONE, http_health_get, "200 while the process works.") \
     X(GET, "/_/ready", NEEDS_NOTHING, BODY_NONE, http_ready_get, "200 while it can serve writes.") \
     X(GET, "/_/metrics", NEEDS_NOTHING, BODY_NONE, http_metrics_get, "Prometheus text.")           \

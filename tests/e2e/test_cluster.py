@@ -118,3 +118,22 @@ def test_five_nodes(cluster):
     for node in made.nodes:
         assert node.redis().mget([f"k{i}" for i in range(5)]) == [str(i).encode() for i in range(5)]
     made.wait_equal_digests()
+
+
+@pytest.mark.parametrize("which", ["leader", "follower"])
+def test_a_node_leaves_and_another_takes_its_place(cluster, which):
+    made = cluster(3)
+    made.nodes[0].redis().set("before", "1")
+    leaving = made.leader() if which == "leader" else made.followers()[0]
+    staying = [n for n in made.nodes if n is not leaving]
+    assert staying[0].http("DELETE", f"/_/members/{leaving.id}").status == 204
+    leaving.kill()
+    made.wait_voters(2)
+    refused = staying[0].http("DELETE", f"/_/members/{staying[1].id}")
+    assert refused.status == 409 and "two voters" in refused.json()["detail"]
+    assert refused.json()["applied"] == "no"
+    assert staying[1].http("DELETE", "/_/members/77").status == 409
+    made.add()
+    made.wait_voters(3)
+    assert made.nodes[3].redis().get("before") == b"1"
+    made.wait_equal_digests(staying + [made.nodes[3]])
