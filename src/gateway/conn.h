@@ -9,7 +9,8 @@
  * Order rule: at any time the requests that were sent up and not answered are all reads or all
  * writes. A request of the other kind waits, and everything behind it with it: parsing stops and
  * the bytes stay where they are. So a read after a write sees the write, and a read before a write
- * does not. A barrier (conn_hold()) stops parsing until the line is empty.
+ * does not. (A parser may send a small read up as a write: redis_conn.c.) A barrier (conn_hold())
+ * stops parsing until the line is empty.
  *
  * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits.
  * While it is stopped at most CONN_AHEAD_BYTES more are taken in, then the stream is paused: the

@@ -32,6 +32,7 @@
     X(requests_in_flight, gauge, "Requests sent to the database and not yet answered.")            \
     X(order_waits_total, counter,                                                                  \
       "Times a connection waited before it went from reads to writes or back.")                    \
+    X(reads_joined_total, counter, "Reads that went through the log with the writes before them.") \
     X(received_bytes_total, counter, "Bytes received from clients.")                               \
     X(sent_bytes_total, counter, "Bytes written to clients.")                                      \
     X(input_bytes, gauge, "Memory held for requests that are not complete.")                       \

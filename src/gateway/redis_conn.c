@@ -7,7 +7,15 @@
 #include "base/reply.h"
 #include "store/store.h"
 
-enum { TRIM_AFTER_MS = 2000, WARN_EVERY_MS = 60000 };
+enum {
+    TRIM_AFTER_MS = 2000,
+    WARN_EVERY_MS = 60000,
+    /* Replies up to this size count as small: 65,536 of them, all that a gateway has under way,
+     * are half of what the database keeps for a client session (store/session.h). */
+    SMALL_REPLY_BYTES = 128,
+    SMALL_READS = 4,      /* so many small replies in a row, and the next is expected to be small */
+    JOINED_READS_MAX = 8, /* behind one write: a long run of reads is cheaper outside the log */
+};
 
 /* ---- answers -----------------------------------------------------------------------------------
  */
@@ -79,19 +87,56 @@ void redis_request_answer(struct conn_request *base, enum upstream_outcome outco
     redis_request_reply(CONTAINER_OF(base, struct redis_request, base), reply);
 }
 
+static void store_answer(struct conn_request *base, enum upstream_outcome outcome, uint64_t index,
+                         struct slice reply) {
+    struct redis_request *r = CONTAINER_OF(base, struct redis_request, base);
+    if (r->read && outcome == UPSTREAM_DONE) {
+        bool small = reply.size <= SMALL_REPLY_BYTES;
+        r->rc->small_reads = (uint8_t)(!small                             ? 0
+                                       : r->rc->small_reads < SMALL_READS ? r->rc->small_reads + 1
+                                                                          : SMALL_READS);
+    }
+    redis_request_answer(base, outcome, index, reply);
+}
+
 void redis_request_free(struct conn_request *base) {
     free(CONTAINER_OF(base, struct redis_request, base));
 }
 
 static const struct conn_request_ops store_ops = {
-    .answer = redis_request_answer,
+    .answer = store_answer,
     .free = redis_request_free,
 };
 
+/* Whether a read joins the writes that are under way on its connection, through the log: it is then
+ * executed between the one before it and the one behind it, and neither has to wait. Its reply
+ * takes room in the client session like that of a write, so that it should be small, which is known
+ * only of the ones before it. (docs/decisions/0010-mixed-pipelines.md) */
+static bool joins_writes(const struct redis_conn *rc, const struct command *cmd,
+                         const struct argv *args) {
+    const unsigned quick = CMD_READ | CMD_FAST;
+    return (cmd->flags & quick) == quick && args->count <= 3 && rc->small_reads == SMALL_READS &&
+           rc->joined_reads < JOINED_READS_MAX && rc->conn.in_flight > 0 &&
+           rc->conn.order == CONN_ORDER_WRITE;
+}
+
+static enum conn_order order_of(const struct redis_conn *rc, const struct command *cmd,
+                                const struct argv *args) {
+    return cmd->flags & CMD_WRITE || joins_writes(rc, cmd, args) ? CONN_ORDER_WRITE
+                                                                 : CONN_ORDER_READ;
+}
+
 static bool submit_command(struct redis_conn *rc, const struct command *cmd,
                            const struct argv *args) {
-    bool write = (cmd->flags & CMD_WRITE) != 0;
+    bool write = order_of(rc, cmd, args) == CONN_ORDER_WRITE;
     struct redis_request *r = redis_request_new(rc, sizeof *r, &store_ops);
+    r->read = (cmd->flags & CMD_READ) != 0;
+    if (!r->read) {
+        rc->joined_reads = 0;
+    } else if (write) {
+        rc->joined_reads++;
+        METRIC_ADD(&rc->conn.gw->metrics, reads_joined_total, 1);
+    }
     struct buf packed = {0};
     argv_append(&packed, args->args, args->count);
     conn_submit(&r->base, write ? UPSTREAM_WRITE : UPSTREAM_READ, rc->db, &packed);
@@ -198,7 +243,7 @@ static bool execute(struct redis_conn *rc, const struct argv *args) {
         cmd = NULL;
     bool queued = rc->multi.active && cmd && !acts_in_multi(cmd);
     if (cmd && !queued && !(cmd->flags & CMD_CONNECTION) &&
-        !conn_may_submit(&rc->conn, cmd->flags & CMD_WRITE ? CONN_ORDER_WRITE : CONN_ORDER_READ)) {
+        !conn_may_submit(&rc->conn, order_of(rc, cmd, args))) {
         conn_wait(&rc->conn);
         return false;
     }

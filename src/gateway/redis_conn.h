@@ -1,7 +1,8 @@
 /* A Redis client: RESP2 or RESP3 (proto/resp.h), dispatched by the command table
  * (store/commands.h).
  *
- *   CMD_READ        sent up as a read              CMD_WRITE     sent up as a write
+ *   CMD_READ        sent up as a read, or joins    CMD_WRITE     sent up as a write
+ *                   the writes under way
  *   CMD_CONNECTION  answered here, by the tables   CMD_INTERNAL  "unknown command"
  *                   below
  *
@@ -37,10 +38,12 @@ struct redis_conn {
     struct resp_parser parser;
     int version; /* of RESP: 2 or 3 */
     uint16_t db;
-    bool reply_off;  /* CLIENT REPLY OFF */
-    bool reply_skip; /* CLIENT REPLY SKIP: the next command is not answered */
-    bool silent;     /* the command being executed is not answered */
-    bool in_exec;    /* a local command runs as part of EXEC */
+    bool reply_off;       /* CLIENT REPLY OFF */
+    bool reply_skip;      /* CLIENT REPLY SKIP: the next command is not answered */
+    bool silent;          /* the command being executed is not answered */
+    uint8_t small_reads;  /* how many replies to reads in a row were small, up to what matters */
+    uint8_t joined_reads; /* that joined the writes under way since the last write */
+    bool in_exec;         /* a local command runs as part of EXEC */
     struct redis_multi multi;
     struct client_entry client;
 };
@@ -53,6 +56,7 @@ struct redis_request {
     struct redis_conn *rc;
     uint8_t version;
     bool silent;
+    bool read;
 };
 struct redis_request *redis_request_new(struct redis_conn *rc, size_t size,
                                         const struct conn_request_ops *ops);

@@ -327,6 +327,7 @@ bool redis_multi_exec(struct redis_conn *rc, const struct argv *args) {
     e->local_count = m->local_count;
     m->queue = (struct buf){0};
     redis_multi_reset(rc, true);
+    rc->joined_reads = 0;
     conn_submit(&e->base.base, UPSTREAM_WRITE, rc->db, &packed);
     if (e->local_count > 0)
         conn_hold(&rc->conn);

@@ -1,5 +1,7 @@
 """Nodes that die, freeze, lose their data and come back, while clients go on."""
 
+import re
+
 from harness import Load, eventually, pause, resume
 
 
@@ -19,6 +21,29 @@ def test_leader_killed_under_load(cluster):
     made.wait_voters(3)
     made.wait_equal_digests()
     load.check(leader)
+
+
+def test_mixed_pipeline_across_failover(cluster):
+    """Reads and writes pipelined on one connection are answered in their order, whoever leads."""
+    made = cluster(3)
+    leader = made.leader()
+    survivor = made.followers()[0]
+    expected = 0
+    with survivor.redis().pipeline(transaction=False) as pipe:
+        for round_number in range(30):
+            if round_number == 10:
+                leader.kill()
+            for _ in range(50):
+                pipe.incr("mixed").get("mixed").exists("mixed").incr("mixed")
+            answers = iter(pipe.execute())
+            for _ in range(50):
+                first, value, exists, second = (next(answers) for _ in range(4))
+                assert (first, int(value), exists, second) == (expected + 1, expected + 1, 1, expected + 2)
+                expected += 2
+    joined = re.search(rb"^\w*reads_joined_total (\d+)$", survivor.http("GET", "/_/metrics").body, re.MULTILINE)
+    assert int(joined[1]) > 0
+    leader.start()
+    made.wait_equal_digests()
 
 
 def test_leaders_killed_one_after_another(cluster):

@@ -323,6 +323,55 @@ static void test_order(void **state) {
     bench_free(b);
 }
 
+/* Small reads join the writes that are under way, once the ones before them were small. */
+static void test_mixed_pipeline(void **state) {
+    static const char pairs[] = "INCR n\r\nGET n\r\nINCR n\r\nGET n\r\nEXISTS n\r\nINCR n\r\n";
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_redis(b);
+    char set_big[300];
+    snprintf(set_big, sizeof set_big, "SET big %0200d\r\nHSET h f v\r\n", 1);
+    bench_talk(b, f, set_big, "+OK\r\n:1\r\n");
+    bench_talk(b, f, "GET none\r\nGET none\r\nGET none\r\nTTL none\r\n",
+               NOT_FOUND NOT_FOUND NOT_FOUND ":-2\r\n");
+    fake_stream_feed_str(f, pairs);
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(fake_upstream_kind(b->up, i), UPSTREAM_WRITE);
+    assert_int_equal(b->gw->metrics.reads_joined_total, 3);
+    while (fake_upstream_pending(b->up) > 0) /* whatever the order of the answers */
+        fake_upstream_answer(b->up, fake_upstream_pending(b->up) - 1);
+    bench_turn(b);
+    assert_string_equal(bench_received(f), ":1\r\n$1\r\n1\r\n:2\r\n$1\r\n2\r\n:1\r\n:3\r\n");
+    /* What may be large waits. */
+    static const char *const waiting[] = {"HGETALL h\r\n", "MGET a b c\r\n", "KEYS *\r\n"};
+    for (size_t i = 0; i < ARRAY_COUNT(waiting); i++) {
+        fake_stream_feed_str(f, "INCR n\r\n");
+        fake_stream_feed_str(f, waiting[i]);
+        bench_turn(b);
+        assert_int_equal(fake_upstream_pending(b->up), 1);
+        bench_settle(b);
+        bench_received(f);
+    }
+    bench_talk(b, f, "TTL n\r\nTTL n\r\nTTL n\r\nTTL n\r\n", ":-1\r\n:-1\r\n:-1\r\n:-1\r\n");
+    /* So does a long run of reads behind one write. */
+    fake_stream_feed_str(f, "INCR n\r\n");
+    for (int i = 0; i < 9; i++)
+        fake_stream_feed_str(f, "GET n\r\n");
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 1 + 8);
+    bench_settle(b);
+    bench_received(f);
+    /* After a large reply the next ones wait again. */
+    fake_stream_feed_str(f, "INCR n\r\nGET big\r\n");
+    bench_settle(b);
+    fake_stream_feed_str(f, "INCR n\r\nGET n\r\n");
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    bench_settle(b);
+    bench_free(b);
+}
+
 static void test_outcomes(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *f = bench_redis(b);
@@ -420,8 +469,9 @@ int main(void) {
         cmocka_unit_test(test_config),      cmocka_unit_test(test_command),
         cmocka_unit_test(test_info),        cmocka_unit_test(test_multi),
         cmocka_unit_test(test_multi_local), cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_order),       cmocka_unit_test(test_outcomes),
-        cmocka_unit_test(test_malformed),   cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_order),       cmocka_unit_test(test_mixed_pipeline),
+        cmocka_unit_test(test_outcomes),    cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_every_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
