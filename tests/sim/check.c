@@ -26,6 +26,10 @@ void check_reset(void) {
     committed_last = term_last = 0;
 }
 
+uint64_t check_last_index(void) {
+    return committed_last;
+}
+
 static void check_completeness(struct server *s);
 
 static void check_leader(struct server *s) {

@@ -459,6 +459,7 @@ static void admin_done(struct upstream_request *up, enum upstream_outcome outcom
             memcpy(s->cluster, value.bytes.data, sizeof s->cluster);
     }
     stats.joins++;
+    s->member_index = check_last_index(); /* the answer came when it stood in the membership */
     server_start(s);
 }
 

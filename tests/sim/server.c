@@ -260,7 +260,8 @@ void server_wipe(struct server *s) {
     stats.wipes++;
     s->life++;
     s->incarnation++;
-    s->joining = s->was_member = s->bootstrap = false;
+    s->joining = s->bootstrap = false;
+    s->member_index = 0;
     if (!PLANTED(PLANT_M2_REUSED_ID))
         s->node_id = 0;
     mem_disk_free(s->disk);

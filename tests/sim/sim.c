@@ -215,6 +215,8 @@ static void fault(void *arg, uint64_t pace_us) {
             s->paused_until_us = until;
     } else if (kind <= 9 && s->node && (sim.o.io_error || sim.o.power))
         disk_fault(s);
+    else if (kind >= 10 && sim.o.churn && s->node_id != 0)
+        admin_remove(s->node_id);
     else if (kind >= 10 && sim.o.replace)
         replace();
     sim_at(sim.now_us + 3000 + sim_rand(pace_us), fault, NULL, pace_us);
@@ -222,18 +224,24 @@ static void fault(void *arg, uint64_t pace_us) {
 
 /* ---- a run ---- */
 
-/* It was a member, and is one no more: replaced while it was away. Its operator empties its disk.
- */
+/* It was a member, and is one no more: taken out while it was away, or by an operator, who now
+ * empties its disk. Only a later membership that is committed counts: a leader of the past may
+ * never have heard of it. */
 static bool was_removed(struct server *s) {
     struct server *leader = server_leader();
     struct membership m;
     if (!leader || s->node_id == 0 || s->removed || s == leader)
         return false;
+    uint64_t index = node_membership_index(leader->node);
+    if (index == 0)
+        return false;
     node_membership(leader->node, &m);
-    bool member = membership_find(&m, s->node_id) != NULL;
-    if (member)
-        s->was_member = true;
-    return s->was_member && !member;
+    if (membership_find(&m, s->node_id)) {
+        if (index > s->member_index)
+            s->member_index = index;
+        return false;
+    }
+    return s->member_index != 0 && index > s->member_index;
 }
 
 /* Keeps as many servers in the cluster as it is to have voters, and one more where some are lost.
@@ -248,14 +256,14 @@ static void grow(void *arg, uint64_t number) {
         }
         have += (s->node_id != 0 || s->joining) && !s->removed;
     }
-    for (int i = 2; i <= SERVERS_MAX && have < want; i++) {
+    for (int i = 1; i <= SERVERS_MAX && have < want; i++) {
         struct server *s = &sim.servers[i];
         if (s->node_id == 0 && !s->joining && !s->removed) {
             admin_join(s);
             have++;
         }
     }
-    sim_at(sim.now_us + 100000, grow, NULL, 0);
+    sim_at(sim.now_us + (sim.o.churn ? 10000 : 100000), grow, NULL, 0);
 }
 
 static void sim_begin(void) {
@@ -281,6 +289,7 @@ static void sim_begin(void) {
     }
     sim.servers[1].node_id = 1;
     sim.servers[1].bootstrap = true;
+    sim.servers[1].member_index = 1;
     memset(sim.servers[1].cluster, 7, sizeof sim.servers[1].cluster);
     server_start(&sim.servers[1]);
     sim_at(2000, grow, NULL, 0);
@@ -408,6 +417,8 @@ static void choose(const struct sim_options *base) {
         sim.o.disorder = sim_chance(300);
     if (sim.o.replace)
         sim.o.replace = sim_chance(400);
+    if (sim.o.churn)
+        sim.o.churn = sim.o.voters >= 3 && !sim.o.replace && sim_chance(400);
     if (sim.o.snapshots)
         sim.o.snapshots = sim_chance(700);
     static const uint64_t thinks[] = {3000, 12000, 40000}, durations[] = {600, 1500, 3000};
@@ -441,7 +452,7 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
         sim_at(sim.now_us + 1000, fault, NULL, paces[sim_rand(3)]);
         run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
-        if (sim.o.voters >= 3 && !sim.o.replace && sim_chance(400)) {
+        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && sim_chance(400)) {
             second_act(paces[sim_rand(2)]);
             settle();
         }
@@ -482,13 +493,14 @@ static void on_abort(int signum) {
 }
 
 static void usage(void) {
-    fputs("usage: run_sim [--seed N | --seeds A..B | --fresh COUNT] [--voters N] [--without "
-          "FAULT]... [--duration "
-          "MS] [--until-violation]\n"
-          "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
-          "faults: crash power partition reset slow-disk pause skew snapshots io-error replace "
-          "disorder\n",
-          stderr);
+    fputs(
+        "usage: run_sim [--seed N | --seeds A..B | --fresh COUNT] [--voters N] [--without "
+        "FAULT]... [--duration "
+        "MS] [--until-violation]\n"
+        "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
+        "faults: crash power partition reset slow-disk pause skew snapshots io-error replace churn "
+        "disorder\n",
+        stderr);
     exit(2);
 }
 
@@ -500,7 +512,7 @@ static bool *fault_named(struct sim_options *o, const char *name) {
         {"crash", &o->crash},     {"power", &o->power},         {"partition", &o->partition},
         {"reset", &o->reset},     {"slow-disk", &o->slow_disk}, {"pause", &o->pause},
         {"skew", &o->skew},       {"snapshots", &o->snapshots}, {"io-error", &o->io_error},
-        {"replace", &o->replace}, {"disorder", &o->disorder}};
+        {"replace", &o->replace}, {"disorder", &o->disorder},   {"churn", &o->churn}};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
         if (strcmp(faults[i].name, name) == 0)
             return faults[i].flag;
@@ -532,7 +544,8 @@ int main(int argc, char **argv) {
                             .snapshots = true,
                             .io_error = true,
                             .replace = true,
-                            .disorder = true};
+                            .disorder = true,
+                            .churn = true};
     uint64_t from = 1, to = 100;
     bool until_violation = false, twice = false;
     for (int i = 1; i < argc; i++) {

@@ -33,6 +33,7 @@ struct sim_options {
     bool disorder; /* frames between nodes come late, out of order and twice, as no connection would
                       bring them */
     bool sluggish; /* disks are slow all the time */
+    bool churn;    /* members are removed and come back as new ones all the time */
     bool early;    /* faults begin while the cluster is being built */
     uint64_t duration_ms;
     int verbose;
@@ -45,9 +46,10 @@ struct server {
     struct node *node; /* NULL: down */
     uint64_t node_id;  /* 0: has not joined */
     uint8_t cluster[16];
-    bool bootstrap, dead_for_good, removed, failed, joining, was_member;
-    bool disk_faulty; /* an error or a power cut was planned for its disk */
-    unsigned life;    /* of this address: counts lost disks */
+    bool bootstrap, dead_for_good, removed, failed, joining;
+    bool disk_faulty;      /* an error or a power cut was planned for its disk */
+    uint64_t member_index; /* of a membership that it stood in */
+    unsigned life;         /* of this address: counts lost disks */
     unsigned incarnation, boots;
     bool disk_scheduled;
     uint64_t tick_at_us, tick_seq;
@@ -153,5 +155,6 @@ void admin_remove(uint64_t id);
 
 /* check.c */
 void check_reset(void);
+uint64_t check_last_index(void); /* the highest that any log has ever held */
 void check_server(struct server *s);
 bool check_converged(void);
