@@ -296,6 +296,31 @@ static void sim_begin(void) {
     clients_begin();
 }
 
+/* For --twice: the hash after each event of the first run, to say where the second one goes another
+ * way. */
+static struct {
+    enum { TWICE_OFF, TWICE_RECORD, TWICE_COMPARE, TWICE_DIFFERS } mode;
+    uint64_t *hashes;
+    size_t count, capacity;
+} twice;
+
+static void twice_compare(void) {
+    if (twice.mode == TWICE_RECORD) {
+        if (twice.count == twice.capacity) {
+            twice.capacity = twice.capacity ? 2 * twice.capacity : 4096;
+            twice.hashes = xrealloc(twice.hashes, twice.capacity * sizeof twice.hashes[0]);
+        }
+        twice.hashes[twice.count++] = sim.hash;
+    } else if (twice.mode == TWICE_COMPARE &&
+               (sim.events > twice.count || twice.hashes[sim.events - 1] != sim.hash)) {
+        twice.mode = TWICE_DIFFERS;
+        sim_trace("the second run differs from here on");
+        printf("seed=%llu: the second run differs from event %llu on, t=%.3f ms\n",
+               (unsigned long long)sim.seed, (unsigned long long)sim.events,
+               (double)sim.now_us / 1000.0);
+    }
+}
+
 static void run_until(uint64_t until_us) {
     while (heap_size > 0 && heap[0].at_us <= until_us) {
         struct event e = pop();
@@ -303,6 +328,7 @@ static void run_until(uint64_t until_us) {
         sim.events++;
         stats.events++;
         sim.hash = (sim.hash ^ e.at_us ^ (uint64_t)e.number) * 0x9E3779B97F4A7C15u;
+        twice_compare();
         e.fn(e.arg, e.number);
     }
     sim.now_us = until_us;
@@ -547,7 +573,7 @@ int main(int argc, char **argv) {
                             .disorder = true,
                             .churn = true};
     uint64_t from = 1, to = 100;
-    bool until_violation = false, twice = false;
+    bool until_violation = false, both = false;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--verbose") == 0)
@@ -563,7 +589,7 @@ int main(int argc, char **argv) {
                 puts(plant_name((enum plant)p));
             return 0;
         } else if (strcmp(argv[i], "--twice") == 0)
-            twice = true;
+            both = true;
         else if (!value)
             usage();
         else if (strcmp(argv[i], "--seed") == 0 && ++i)
@@ -595,8 +621,11 @@ int main(int argc, char **argv) {
     }
     signal(SIGABRT, on_abort);
     for (uint64_t seed = from; seed <= to && !(until_violation && stats.violations); seed++) {
+        twice.count = 0;
+        twice.mode = both ? TWICE_RECORD : TWICE_OFF;
         uint64_t hash = run_seed(seed, &o);
-        if (twice && run_seed(seed, &o) != hash) {
+        twice.mode = both ? TWICE_COMPARE : TWICE_OFF;
+        if (both && run_seed(seed, &o) != hash) {
             printf("VIOLATION seed=%lu: two runs differ\n", seed);
             stats.violations++;
         }
