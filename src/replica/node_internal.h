@@ -38,7 +38,6 @@ enum {
     NODE_READ_TIMEOUT_MS = 3000,
     NODE_HOLD_TIMEOUT_MS = 2000,
     NODE_INSTALL_TIMEOUT_MS = 5000,
-    NODE_CATCH_UP_TIMEOUT_MS = 10000,
     NODE_JOIN_TIMEOUT_MS = 10000,
     NODE_FETCHES_PENDING = 4,
 };
@@ -77,15 +76,13 @@ struct node_link {
     uint64_t read_bytes_pending;
 };
 
-enum read_stage { READ_WAITS_ROUND, READ_IN_ROUND, READ_WAITS_APPLY };
 struct pending_read {
     struct list node;
     struct node_link *link; /* NULL: another node's round */
     uint64_t peer_id;       /* of that node */
     uint64_t id;            /* the gateway's, or the other node's round */
     uint16_t db;
-    bool admin;
-    uint64_t index; /* READ_WAITS_APPLY: answer when applied */
+    uint64_t index; /* once confirmed: answer when applied */
     uint64_t time_ms;
     uint64_t deadline_ms;
     size_t size;
@@ -124,7 +121,6 @@ struct node {
     struct disk *disk;
     struct rand rand;
     enum node_state state;
-    bool stepping; /* inside a core call: no second one */
 
     /* log */
     struct replica_log *log;
@@ -185,8 +181,6 @@ struct node {
     uint32_t join_count;
     uint64_t change_index; /* of the last membership entry applied */
     uint64_t pair_since_ms;
-    uint64_t catch_up_deadline_ms;
-    uint64_t transfer_deadline_ms;
 
     /* snapshots */
     struct core_snapshot snapshot; /* durable; index 0: none */
@@ -229,7 +223,6 @@ uint64_t node_leader_time(struct node *n);
 bool node_running(const struct node *n); /* the core is up */
 
 /* ---- node_update.c: carrying out what the core says ---- */
-typedef int (*core_call_fn)(struct node *n, void *arg, struct core_update *u);
 /* After every core call: carries the update out. rc is the core's. False when the node failed. */
 bool node_carry_out(struct node *n, int rc, struct core_update *u);
 /* Applies what is committed; answers what was waiting for it. */

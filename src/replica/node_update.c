@@ -180,8 +180,6 @@ static void node_on_leadership(struct node *n) {
     n->leading = leading;
     n->leading_term = leading ? term : 0;
     n->barrier_index = 0;
-    n->catch_up_deadline_ms = 0;
-    n->transfer_deadline_ms = 0;
     if (leading) {
         log_info("leading", "node=%llu term=%llu last=%llu", (unsigned long long)n->o.id,
                  (unsigned long long)term, (unsigned long long)core_last_index(n->core));
