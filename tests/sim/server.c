@@ -284,6 +284,15 @@ struct server *server_leader(void) {
     return found;
 }
 
+uint32_t voters_now(void) {
+    struct server *leader = server_leader();
+    struct membership m;
+    if (!leader)
+        return 0;
+    node_membership(leader->node, &m);
+    return membership_voters(&m);
+}
+
 struct server *server_at(const char *address) {
     int index = atoi(address + 1);
     CHECK(index >= 1 && index <= SERVERS_MAX);

@@ -127,11 +127,16 @@ void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
 struct server *server_at(const char *address);
+uint32_t voters_now(void); /* in the leader's membership; 0: no leader */
 /* While the server is paused its events wait, in their order: true when this one does. owned: as
  * sim_at_owned(). */
 bool server_defer(struct server *s, event_fn fn, void *arg, uint64_t number, bool owned);
 bool server_busy(const struct server *s);
 void server_drop_deferred(struct server *s);
+
+/* faults.c */
+void fault_step(void *arg, uint64_t pace_us); /* one fault, and the next after about pace_us */
+void fault_heal(void);                        /* nothing is cut any more */
 
 /* net.c */
 void net_peer_send(struct server *from, uint64_t id, const char *address, struct slice frame);
