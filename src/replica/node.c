@@ -166,8 +166,8 @@ uint64_t node_deadline_ms(const struct node *n) {
     if (n->more)
         return node_now(n);
     uint64_t at = earlier(n->members_at_ms, n->status_at_ms);
-    if (n->state == NODE_STOPPING)
-        at = earlier(at, n->stop_deadline_ms);
+    if (n->state == NODE_STOPPING && n->core)
+        at = node_is_leader(n) ? earlier(at, n->stop_deadline_ms) : node_now(n);
     if (node_running(n))
         at = earlier(at, core_deadline_ms(n->core));
     if (n->leading)
@@ -181,7 +181,7 @@ static void node_sweep(struct node *n, uint64_t now) {
     if (!n->leading || now < n->sweep_at_ms)
         return;
     n->sweep_at_ms = now + NODE_SWEEP_EVERY_MS;
-    if (n->commit_index < n->barrier_index)
+    if (n->commit_index < n->barrier_index || n->handover_to != 0)
         return;
     struct buf argv = {0};
     if (store_housekeeping(n->store, node_leader_time(n), &argv))
@@ -192,8 +192,11 @@ static void node_sweep(struct node *n, uint64_t now) {
 static void node_stop_tick(struct node *n, uint64_t now) {
     if (n->state != NODE_STOPPING || !n->stop_done)
         return;
-    if (n->core && n->leading && now < n->stop_deadline_ms)
-        return; /* leadership is being handed over */
+    if (node_is_leader(n) && now < n->stop_deadline_ms) {
+        /* Leadership is handed over first, or a second time when the one asked did not come. */
+        if (n->handover_to != 0 || node_transfer(n, 0) != NODE_TRANSFER_NO_TARGET)
+            return;
+    }
     core_free(n->core);
     n->core = NULL;
     n->leading = false;
@@ -229,6 +232,7 @@ void node_tick(struct node *n) {
         node_install_tick(n);
     node_sweep(n, now);
     node_settle(n);
+    node_handover_turn(n);
     node_stop_tick(n, now);
 }
 
@@ -239,6 +243,7 @@ void node_turn_end(struct node *n) {
     node_settle(n);
     n->more = false;
     node_apply(n, false);
+    node_handover_turn(n);
     node_settle(n);
     node_read_turn(n);
     node_tell_topology(n, NULL);
@@ -250,17 +255,12 @@ void node_stop(struct node *n, void (*done)(void *ctx), void *ctx) {
     uint64_t now = node_now(n);
     n->stop_done = done;
     n->stop_ctx = ctx;
-    n->stop_deadline_ms = now;
-    if (n->state == NODE_RUNNING && n->leading && core_voters(n->core, false) > 1 &&
-        !core_transferring(n->core)) {
-        struct core_update u;
-        int rc = core_transfer(n->core, now, 0, &u);
-        if (node_carry_out(n, rc > 0 ? 0 : rc, &u))
-            n->stop_deadline_ms = now + 2 * n->o.election_timeout_ms;
-    }
+    n->stop_deadline_ms = now + NODE_STOP_HANDOVER_MS;
     if (n->state != NODE_FAILED)
         n->state = NODE_STOPPING;
     node_member_tick(n);
+    if (node_is_leader(n))
+        node_transfer(n, 0); /* node_stop_tick() looks what came of it */
 }
 
 /* ---- looking in ---- */
@@ -279,6 +279,10 @@ uint64_t node_leader_id(const struct node *n) {
 
 bool node_is_leader(const struct node *n) {
     return n->leading && node_running(n);
+}
+
+bool node_handing_over(const struct node *n) {
+    return n->handover_to != 0;
 }
 
 uint64_t node_applied_index(const struct node *n) {

@@ -73,6 +73,19 @@ struct node_link *node_link_open(struct node *n, void *handle);
 bool node_link_bytes(struct node_link *l, struct slice bytes) WARN_UNUSED;
 void node_link_closed(struct node_link *l);
 
+/* Begins to hand leadership over: to the voter `id`, or to the best one (0). Whether it comes to
+ * that shows later: node_is_leader() turns false, or after two election timeouts
+ * node_handing_over() does and we go on leading. Meanwhile writes are refused with NOT_LEADER. */
+enum node_transfer {
+    NODE_TRANSFER_BEGUN,
+    NODE_TRANSFER_NOT_LEADER,
+    NODE_TRANSFER_BUSY,      /* another hand-over, a change of members or a catch-up is under way */
+    NODE_TRANSFER_NO_TARGET, /* ourselves, no voter, or one that is silent */
+    NODE_TRANSFER_BEHIND,    /* the target lacks more than what may be on its way to it */
+};
+enum node_transfer node_transfer(struct node *n, uint64_t id);
+bool node_handing_over(const struct node *n);
+
 /* For tests, the simulator and status. */
 uint64_t node_id(const struct node *n);
 uint64_t node_term(const struct node *n);

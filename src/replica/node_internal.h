@@ -39,6 +39,8 @@ enum {
     NODE_HOLD_TIMEOUT_MS = 2000,
     NODE_INSTALL_TIMEOUT_MS = 5000,
     NODE_JOIN_TIMEOUT_MS = 10000,
+    NODE_TRANSFER_TIMEOUT_MS = 5000,
+    NODE_STOP_HANDOVER_MS = 2000, /* a leader that stops tries for so long to hand over */
     NODE_FETCHES_PENDING = 4,
 };
 
@@ -101,14 +103,15 @@ struct peer {
 };
 
 /* A membership operation that somebody waits for. */
-enum join_stage { JOIN_WAITS_ID, JOIN_WAITS_CHANGE, JOIN_REMOVAL };
+enum join_stage { JOIN_WAITS_ID, JOIN_WAITS_CHANGE, JOIN_REMOVAL, JOIN_TRANSFER };
 struct join {
     struct list node;
     enum join_stage stage;
     struct node_link *link;
     uint64_t reply_id;
     uint64_t tag; /* sequence of the NODE.ALLOC command */
-    uint64_t id;  /* of the member that joins or leaves; 0: not yet known */
+    uint64_t id;  /* of the member that joins, leaves or is to lead; 0: not known, or any */
+    bool begun;   /* leadership was handed over at least once */
     uint64_t deadline_ms;
     char address[MEMBER_ADDRESS_BYTES_MAX];
 };
@@ -179,6 +182,10 @@ struct node {
     uint64_t status_at_ms, members_at_ms;
     struct list joins;
     uint32_t join_count;
+    uint64_t handover_to;    /* leadership is being handed to this member; 0: it is not */
+    uint64_t handover_tried; /* the last one that did not take it; 0: none */
+    uint64_t handover_term, handover_deadline_ms;
+    bool handover_sent;    /* it was told to take over */
     uint64_t change_index; /* of the last membership entry applied */
     uint64_t pair_since_ms;
 
@@ -266,9 +273,21 @@ void node_read_fail_all(struct node *n);
 /* ---- node_member.c ---- */
 void node_member_tick(struct node *n);
 void node_member_applied(struct node *n, uint64_t index);
-void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice packed_argv);
 void node_join_allocated(struct node *n, uint64_t tag, struct slice reply);
+bool node_peer_alive(struct node *n, uint64_t id, uint64_t within_ms);
+bool node_removal_allowed(const struct membership *now, uint64_t id);
+const struct member *node_member_at(const struct membership *m, const char *address);
+
+/* ---- node_admin.c ---- */
+void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice packed_argv);
+/* Answers, and forgets it. error: an error reply. */
+void node_join_answer(struct node *n, struct join *j, enum link_status status, const char *error);
+void node_joins_tick(struct node *n);
+/* Those of a link that is gone; NULL: all, which are answered NOT_LEADER. */
 void node_joins_fail(struct node *n, struct node_link *l);
+
+/* ---- node_handover.c ---- */
+void node_handover_turn(struct node *n);
 
 /* ---- node_status.c ---- */
 void node_status_reply(struct node *n, struct buf *out);

@@ -213,6 +213,7 @@ static void link_end(struct node_link *l) {
  * may yet be committed, by whoever leads next, or be overwritten: its links end, so that nothing
  * that is still on its way here can overtake it when we lead again. */
 void node_leadership_lost(struct node *n) {
+    node_joins_fail(n, NULL);
     batch_seal(n);
     LIST_FOREACH_SAFE (it, &n->sealed) {
         struct sealed_batch *b = LIST_ENTRY(it, struct sealed_batch, node);
@@ -245,10 +246,10 @@ static uint64_t uncommitted_bytes(const struct node *n) {
 }
 
 /* An idle server proposes at once; a busy one gathers what comes while its log writes are under
- * way. */
+ * way. Who hands leadership over, or stops, still proposes what it has taken. */
 static bool may_propose(const struct node *n) {
-    return n->state == NODE_RUNNING && n->leading && !n->restart_wanted &&
-           !core_transferring(n->core) && writes_pending(n) < NODE_WRITES_PENDING &&
+    return node_is_leader(n) && !n->restart_wanted && !n->handover_sent &&
+           writes_pending(n) < NODE_WRITES_PENDING &&
            n->memlog.last_index - n->commit_index < NODE_ENTRIES_INFLIGHT &&
            uncommitted_bytes(n) < NODE_UNCOMMITTED_BYTES;
 }
@@ -373,7 +374,7 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     if (in.size > 0 || w.count > NODE_LINK_WINDOW_REQUESTS - l->writes_pending)
         return false;
     l->writes_pending += w.count;
-    if (!node_running(n) || !n->leading || n->state != NODE_RUNNING || core_transferring(n->core)) {
+    if (!node_running(n) || !n->leading || n->state != NODE_RUNNING || n->handover_to != 0) {
         refuse_commands(l, w.commands);
         return true;
     }

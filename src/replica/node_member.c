@@ -6,13 +6,11 @@
  *
  * The leader looks every NODE_MEMBERS_EVERY_MS whether a change is due and allowed, and proposes at
  * most one. */
-#include <stdlib.h>
 
-#include "base/num.h"
 #include "base/reply.h"
 #include "replica/node_internal.h"
 
-static bool peer_alive(struct node *n, uint64_t id, uint64_t within_ms) {
+bool node_peer_alive(struct node *n, uint64_t id, uint64_t within_ms) {
     if (id == n->o.id)
         return true;
     const struct peer *p = node_peer(n, id);
@@ -25,7 +23,8 @@ static bool peer_alive(struct node *n, uint64_t id, uint64_t within_ms) {
  * on. */
 static bool change_possible(const struct node *n) {
     if (n->state != NODE_RUNNING || !n->leading || core_role(n->core) != CORE_LEADER ||
-        core_transferring(n->core) || n->restart_wanted || n->hold_index != 0 || n->install)
+        n->handover_to != 0 || core_transferring(n->core) || n->restart_wanted ||
+        n->hold_index != 0 || n->install)
         return false;
     if (core_membership_uncommitted_index(n->core) != 0 || core_catch_up_running(n->core))
         return false;
@@ -78,19 +77,16 @@ static bool propose_role(struct node *n, const struct membership *now, uint64_t 
 }
 
 /* Never below two voters while running; going back to one node is an offline operation. */
-static bool removal_allowed(const struct membership *now, uint64_t id) {
+bool node_removal_allowed(const struct membership *now, uint64_t id) {
     return !membership_is_voter(now, id) || membership_voters(now) > 2;
 }
 
 static bool propose_removal(struct node *n, const struct membership *now, uint64_t id) {
-    if (!removal_allowed(now, id))
+    if (!node_removal_allowed(now, id))
         return false;
     if (id == n->o.id && !PLANTED(PLANT_M7_SELF_REMOVE)) {
         /* M7: a leader hands over first; its successor removes it. */
-        struct core_update u;
-        int rc = core_transfer(n->core, node_now(n), 0, &u);
-        node_carry_out(n, rc > 0 ? 0 : rc, &u);
-        return true;
+        return node_transfer(n, 0) == NODE_TRANSFER_BEGUN;
     }
     struct membership next = {0};
     for (uint32_t i = 0; i < now->count; i++)
@@ -101,43 +97,7 @@ static bool propose_removal(struct node *n, const struct membership *now, uint64
     return propose_membership(n, now, &next);
 }
 
-/* ---- joins and removals that somebody waits for ---- */
-
-static void join_free(struct node *n, struct join *j) {
-    list_remove(&j->node);
-    n->join_count--;
-    free(j);
-}
-
-static void join_answer(struct node *n, struct join *j, enum link_status status,
-                        const char *error) {
-    struct buf reply = {0};
-    if (error) {
-        reply_error(&reply, "%s", error);
-    } else if (j->stage == JOIN_REMOVAL) {
-        reply_simple(&reply, "OK");
-    } else {
-        reply_map(&reply, 2);
-        reply_bulk_str(&reply, "id");
-        reply_int(&reply, (int64_t)j->id);
-        reply_bulk_str(&reply, "cluster");
-        reply_bulk(&reply, slice_of(n->o.cluster_id, sizeof n->o.cluster_id));
-    }
-    link_reply(j->link, j->reply_id, LINK_KIND_READ, status, 0, buf_slice(&reply));
-    buf_fini(&reply);
-    join_free(n, j);
-}
-
-void node_joins_fail(struct node *n, struct node_link *l) {
-    LIST_FOREACH_SAFE (it, &n->joins) {
-        struct join *j = LIST_ENTRY(it, struct join, node);
-        if (l == NULL) {
-            join_answer(n, j, LINK_NOT_LEADER, NULL);
-        } else if (j->link == l) {
-            join_free(n, j);
-        }
-    }
-}
+/* ---- joins and removals that somebody waits for (node_admin.c) ---- */
 
 void node_join_allocated(struct node *n, uint64_t tag, struct slice reply) {
     LIST_FOREACH (it, &n->joins) {
@@ -153,7 +113,7 @@ void node_join_allocated(struct node *n, uint64_t tag, struct slice reply) {
     }
 }
 
-static const struct member *member_at(const struct membership *m, const char *address) {
+const struct member *node_member_at(const struct membership *m, const char *address) {
     for (uint32_t i = 0; i < m->count; i++)
         if (strcmp(m->members[i].address, address) == 0)
             return &m->members[i];
@@ -163,9 +123,11 @@ static const struct member *member_at(const struct membership *m, const char *ad
 /* Works on the first operation that can go on. True when it did something, so that nothing else is
  * proposed. */
 static bool join_step(struct node *n, const struct membership *now, struct join *j) {
+    if (j->stage == JOIN_TRANSFER)
+        return false;
     if (j->stage == JOIN_REMOVAL) {
         if (!membership_find(now, j->id)) {
-            join_answer(n, j, LINK_OK, NULL);
+            node_join_answer(n, j, LINK_OK, NULL);
             return false;
         }
         return propose_removal(n, now, j->id);
@@ -173,15 +135,15 @@ static bool join_step(struct node *n, const struct membership *now, struct join 
     if (j->stage != JOIN_WAITS_CHANGE)
         return false;
     if (membership_find(now, j->id)) {
-        join_answer(n, j, LINK_OK, NULL);
+        node_join_answer(n, j, LINK_OK, NULL);
         return false;
     }
     /* M2: whoever comes back without its disk is a new node; its earlier self is taken out first
      * (M6). */
-    const struct member *earlier = member_at(now, j->address);
+    const struct member *earlier = node_member_at(now, j->address);
     if (earlier && PLANTED(PLANT_M2_REUSED_ID)) {
         j->id = earlier->id;
-        join_answer(n, j, LINK_OK, NULL);
+        node_join_answer(n, j, LINK_OK, NULL);
         return false;
     }
     if (earlier)
@@ -198,14 +160,6 @@ static bool join_step(struct node *n, const struct membership *now, struct join 
     return propose_membership(n, now, &next);
 }
 
-static void joins_expire(struct node *n) {
-    LIST_FOREACH_SAFE (it, &n->joins) {
-        struct join *j = LIST_ENTRY(it, struct join, node);
-        if (node_now(n) >= j->deadline_ms)
-            join_answer(n, j, LINK_UNAVAILABLE, NULL);
-    }
-}
-
 /* ---- promotion and replacement ---- */
 
 /* An odd number of voters up to the limit, two only when there are just two nodes. */
@@ -215,7 +169,7 @@ static uint32_t voters_wanted(struct node *n, const struct membership *now,
     *ret_learners = 0;
     for (uint32_t i = 0; i < now->count; i++)
         if (now->members[i].role == MEMBER_LEARNER &&
-            peer_alive(n, now->members[i].id, NODE_ALIVE_MS))
+            node_peer_alive(n, now->members[i].id, NODE_ALIVE_MS))
             ++*ret_learners;
     alive += *ret_learners;
     if (alive > n->o.voters_max)
@@ -239,7 +193,7 @@ static bool promote_step(struct node *n, const struct membership *now) {
     }
     for (uint32_t i = 0; i < now->count; i++) {
         const struct member *m = &now->members[i];
-        if (m->role != MEMBER_LEARNER || !peer_alive(n, m->id, NODE_ALIVE_MS))
+        if (m->role != MEMBER_LEARNER || !node_peer_alive(n, m->id, NODE_ALIVE_MS))
             continue;
         if (core_catch_up_state(n->core, m->id) == CORE_CATCH_UP_FINISHED)
             return propose_role(n, now, m->id, MEMBER_VOTER);
@@ -267,13 +221,13 @@ static bool replace_step(struct node *n, const struct membership *now) {
                 return propose_role(n, now, now->members[i].id, MEMBER_VOTER);
     for (uint32_t i = 0; i < now->count; i++)
         if (now->members[i].role == MEMBER_VOTER &&
-            !peer_alive(n, now->members[i].id, n->o.replace_after_ms))
+            !node_peer_alive(n, now->members[i].id, n->o.replace_after_ms))
             return propose_removal(n, now, now->members[i].id);
     return false;
 }
 
 void node_member_tick(struct node *n) {
-    joins_expire(n);
+    node_joins_tick(n);
     if (!node_running(n) || !change_possible(n))
         return;
     struct membership now;
@@ -305,94 +259,4 @@ void node_member_applied(struct node *n, uint64_t index) {
              : self->role == MEMBER_LEARNER ? "learner"
                                             : "joining");
     n->members_at_ms = n->status_at_ms = node_now(n);
-}
-
-/* ---- ADMIN frames ---- */
-
-static void admin_answer(struct node_link *l, uint64_t id, enum link_status status,
-                         struct buf *reply) {
-    link_reply(l, id, LINK_KIND_READ, status, 0, buf_slice(reply));
-}
-
-static void admin_queue(struct node *n, struct node_link *l, uint64_t id, struct slice operand,
-                        bool join, struct buf *reply) {
-    if (n->join_count >= NODE_JOINS_MAX) {
-        reply_error(reply, "BUSY too many membership requests at once");
-        admin_answer(l, id, LINK_REFUSED, reply);
-        return;
-    }
-    struct join *j = xcalloc(1, sizeof *j);
-    list_init(&j->node);
-    j->link = l;
-    j->reply_id = id;
-    j->deadline_ms = node_now(n) + NODE_JOIN_TIMEOUT_MS;
-    struct membership now;
-    node_membership(n, &now);
-    const struct member *there = NULL;
-    if (join) {
-        j->stage = JOIN_WAITS_ID;
-        if (operand.size == 0 || operand.size >= sizeof j->address) {
-            reply_error(reply, "ERR the address is empty or too long");
-        } else {
-            memcpy(j->address, operand.data, operand.size);
-            there = member_at(&now, j->address);
-            if (there && peer_alive(n, there->id, NODE_ALIVE_MS))
-                reply_error(reply, "ERR node %llu answers at this address already",
-                            (unsigned long long)there->id);
-            else if (there && !removal_allowed(&now, there->id))
-                reply_error(
-                    reply,
-                    "ERR node %llu had this address and cannot be removed: it is one of two "
-                    "voters. Restart it with its data",
-                    (unsigned long long)there->id);
-        }
-    } else {
-        j->stage = JOIN_REMOVAL;
-        if (!num_parse_u64(operand, &j->id) || !membership_find(&now, j->id))
-            reply_error(reply, "ERR no such node");
-        else if (!removal_allowed(&now, j->id))
-            reply_error(reply, "ERR two voters must stay: add a node first");
-    }
-    if (reply->size > 0) {
-        admin_answer(l, id, LINK_REFUSED, reply);
-        free(j);
-        return;
-    }
-    list_push_back(&n->joins, &j->node);
-    n->join_count++;
-    if (join) {
-        struct buf argv = {0};
-        argv_append_strs(&argv, "NODE.ALLOC", NULL);
-        j->tag = n->tag_next++;
-        node_propose_own(n, j->tag, buf_slice(&argv));
-        buf_fini(&argv);
-    }
-}
-
-void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice packed_argv) {
-    struct buf reply = {0};
-    if (!argv_unpack(&n->argv, packed_argv)) {
-        reply_error(&reply, "ERR malformed request");
-        admin_answer(l, id, LINK_REFUSED, &reply);
-        buf_fini(&reply);
-        return;
-    }
-    struct slice name = n->argv.args[0];
-    bool join = slice_equal_nocase(name, "NODE.JOIN");
-    if (slice_equal_nocase(name, "NODE.STATUS") && n->argv.count == 1) {
-        node_status_reply(n, &reply);
-        admin_answer(l, id, LINK_OK, &reply);
-    } else if (slice_equal_nocase(name, "NODE.TIME") && n->argv.count == 1) {
-        reply_int(&reply, (int64_t)n->ops->wall_ms(n->env));
-        admin_answer(l, id, LINK_OK, &reply);
-    } else if ((join || slice_equal_nocase(name, "NODE.REMOVE")) && n->argv.count == 2) {
-        if (!node_is_leader(n) || n->state != NODE_RUNNING)
-            admin_answer(l, id, LINK_NOT_LEADER, &reply);
-        else
-            admin_queue(n, l, id, n->argv.args[1], join, &reply);
-    } else {
-        reply_error(&reply, "ERR unknown administrative command");
-        admin_answer(l, id, LINK_REFUSED, &reply);
-    }
-    buf_fini(&reply);
 }

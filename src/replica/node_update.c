@@ -185,8 +185,6 @@ static void node_on_leadership(struct node *n) {
                  (unsigned long long)term, (unsigned long long)core_last_index(n->core));
         n->leading_since_ms = node_now(n);
         n->sweep_at_ms = node_now(n) + NODE_SWEEP_EVERY_MS;
-    } else {
-        node_joins_fail(n, NULL);
     }
     node_read_restart(n);
 }
