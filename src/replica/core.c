@@ -306,16 +306,17 @@ static int step_error(int event, int rv) {
 }
 
 #ifdef COTIDAL_PLANT
-/* Leaves numbers on the stack that look like indexes and terms, where the library reads what it
- * never wrote (G1). */
-static __attribute__((noinline)) void litter_stack(uint64_t seed) {
+/* Leaves numbers on the stack that look like terms and like indexes around our last one, where the
+ * library reads what it never wrote (G1). */
+static __attribute__((noinline)) void litter_stack(uint64_t seed, uint64_t last) {
     volatile uint64_t litter[512];
+    uint64_t number = seed % 3 == 0 ? 0 : seed % 3 == 1 ? seed % 97 : last + seed % 29;
     for (size_t i = 0; i < ARRAY_COUNT(litter); i++)
-        litter[i] = seed % 7 ? seed % 97 : 0;
+        litter[i] = number;
 }
-#define LITTER_STACK(seed) litter_stack(seed)
+#define LITTER_STACK(seed, last) litter_stack(seed, last)
 #else
-#define LITTER_STACK(seed) ((void)0)
+#define LITTER_STACK(seed, last) ((void)0)
 #endif
 
 static int core_step(struct core *c, uint64_t now_ms, struct raft_event *event,
@@ -325,7 +326,7 @@ static int core_step(struct core *c, uint64_t now_ms, struct raft_event *event,
     event->capacity = CORE_CAPACITY;
     *ret = (struct core_update){0};
     uint64_t term = c->raft.current_term, voted_for = c->raft.voted_for;
-    LITTER_STACK(now_ms * 0x9E3779B97F4A7C15u >> 32);
+    LITTER_STACK(now_ms * 0x9E3779B97F4A7C15u >> 32, raft_last_index(&c->raft));
     int rv = raft_step(&c->raft, event, &u);
     ret->term = c->raft.current_term;
     ret->voted_for = c->raft.voted_for;

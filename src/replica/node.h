@@ -40,9 +40,11 @@ struct node_options {
     uint64_t snapshot_log_bytes; /* log bytes behind the last snapshot at which one is taken; 0: 64
                                     MiB */
     uint64_t log_trailing_bytes; /* entries kept behind a snapshot for nodes that lag; 0: 16 MiB */
-    uint64_t log_segment_bytes;  /* 0: the log's default */
-    uint64_t map_bytes;          /* of the store */
-    uint64_t max_data_bytes;     /* quota; 0: none */
+    uint64_t
+        append_bytes; /* entries in one message to a follower, the first one at least; 0: 16 MiB */
+    uint64_t log_segment_bytes; /* 0: the log's default */
+    uint64_t map_bytes;         /* of the store */
+    uint64_t max_data_bytes;    /* quota; 0: none */
 };
 
 /* On failure ret_error (256 bytes) says what and what to do. */

@@ -61,7 +61,7 @@ void node_send(struct node *n, uint64_t id, struct slice frame) {
 void node_send_message(struct node *n, const struct core_message *m) {
     buf_reset(&n->frame);
     if (m->type == CORE_MSG_APPEND) {
-        if (!wire_put_append(&n->frame, m, &n->memlog, NODE_APPEND_BYTES))
+        if (!wire_put_append(&n->frame, m, &n->memlog, n->o.append_bytes))
             return;
     } else if (m->type == CORE_MSG_INSTALL) {
         struct core_message filled = *m;

@@ -144,6 +144,29 @@ static void check_entry(struct server *s, const struct memlog *log, uint64_t i) 
     }
 }
 
+/* The core goes by the last membership in its log, committed or not; the core tells its own only
+ * while it runs. */
+static void check_membership(struct server *s, const struct memlog *log) {
+    struct membership ours, written;
+    node_membership(s->node, &ours);
+    if (ours.count == 0)
+        return;
+    s->membership_seen = true;
+    uint64_t at = log->last_index;
+    while (at >= log->first_index && memlog_get(log, at)->type != CORE_MEMBERSHIP)
+        at--;
+    if (at < log->first_index)
+        return; /* it stands in the snapshot */
+    CHECK(membership_decode(memlog_get(log, at)->body, &written));
+    bool same = ours.count == written.count;
+    for (uint32_t i = 0; same && i < ours.count; i++)
+        same = ours.members[i].id == written.members[i].id &&
+               ours.members[i].role == written.members[i].role;
+    if (!same)
+        sim_violation("s%d works with a membership of %u, its log says %u at %llu", s->index,
+                      ours.count, written.count, (unsigned long long)at);
+}
+
 static void check_log(struct server *s) {
     const struct memlog *log = node_memlog(s->node);
     if (log->last_index >= INDEXES_MAX)
@@ -153,8 +176,16 @@ static void check_log(struct server *s) {
     uint64_t from = s->seen_last + 1;
     if (from > log->last_index + 1 || memlog_term(log, s->seen_last) != s->seen_last_term)
         from = log->first_index; /* it was cut: look at all of it */
-    for (uint64_t i = from < log->first_index ? log->first_index : from; i <= log->last_index; i++)
+    if (from <= s->seen_last)
+        s->membership_seen = false;
+    for (uint64_t i = from < log->first_index ? log->first_index : from; i <= log->last_index;
+         i++) {
         check_entry(s, log, i);
+        if (memlog_get(log, i)->type == CORE_MEMBERSHIP)
+            s->membership_seen = false;
+    }
+    if (!s->membership_seen)
+        check_membership(s, log);
     s->seen_last = log->last_index;
     s->seen_last_term = memlog_term(log, log->last_index);
 }

@@ -18,6 +18,7 @@ static struct server *any_server(void) {
 void fault_heal(void) {
     memset(sim.cut, 0, sizeof sim.cut);
     memset(sim.gateway_cut, 0, sizeof sim.gateway_cut);
+    memset(sim.slow_us, 0, sizeof sim.slow_us);
 }
 
 static void cut(int from, int to, bool both) {
@@ -44,6 +45,72 @@ static void partition(void) {
     if (sim_chance(400))
         sim.gateway_cut[sim_rand(GATEWAYS_MAX)][victim] = true;
     sim_trace("partition: s%d, mode %d", victim, (int)mode);
+}
+
+/* Some links are slow, as one that is overloaded: what waits in it arrives in order, perhaps after
+ * an election. */
+static void slow_links(void) {
+    static const uint32_t longest_us[] = {40000, 200000, 900000};
+    uint32_t us = longest_us[sim_rand(3)];
+    int victim = any_server()->index;
+    uint64_t mode = sim_rand(4);
+    for (int i = 1; i <= SERVERS_MAX; i++) {
+        for (int j = 1; j <= SERVERS_MAX; j++)
+            if (mode == 0 ? i == victim : mode == 1 ? j == victim : mode == 2 ? sim_chance(300) : 1)
+                sim.slow_us[i][j] = us;
+    }
+    sim_trace("slow links: s%d, mode %d, up to %u us", victim, (int)mode, us);
+}
+
+static void cut_off(const struct server *s) {
+    bool out = sim_chance(800), in = !out || sim_chance(700);
+    for (int i = 1; i <= SERVERS_MAX; i++) {
+        if (out)
+            sim.cut[s->index][i] = true;
+        if (in)
+            sim.cut[i][s->index] = true;
+    }
+    for (int g = 0; g < GATEWAYS_MAX; g++)
+        sim.gateway_cut[g][s->index] = false;
+    stats.partitions++;
+    sim_trace("s%d is cut off from the other nodes", s->index);
+}
+
+static void pause_server(struct server *s, uint64_t us) {
+    stats.pauses++;
+    uint64_t until = sim.now_us + us;
+    if (until > s->paused_until_us) /* never shorter: what waits keeps its order */
+        s->paused_until_us = until;
+}
+
+static void pause_later(void *arg, uint64_t us) {
+    struct server *s = arg;
+    if (sim.faults && s->node)
+        pause_server(s, us);
+}
+
+/* The leader loses the other nodes but not its gateways, perhaps while it stands still: for a
+ * moment it takes itself for the leader that somebody else is by now. */
+static void isolate(void) {
+    struct server *s = server_leader();
+    if (!s)
+        return;
+    cut_off(s);
+    if (sim.o.pause && sim_chance(600))
+        sim_at(sim.now_us + sim_rand(150000), pause_later, s, sim_rand(400000));
+}
+
+void fault_exile(void) {
+    struct server *s = server_leader();
+    if (!s)
+        return;
+    fault_heal();
+    cut_off(s);
+    static const uint32_t longest_us[] = {60000, 150000, 300000};
+    uint32_t us = longest_us[sim_rand(3)];
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        for (int j = 1; j <= SERVERS_MAX; j++)
+            sim.slow_us[i][j] = us;
 }
 
 /* A voter goes for good: it dies, loses its disk, or is removed; only when all others are there, so
@@ -101,27 +168,72 @@ static void disk_fault(struct server *s) {
     sim_trace("s%d disk is about to %s", s->index, power ? "lose power" : "fail");
 }
 
+/* What can come; some stand here more than once, to come more often. */
+enum fault_kind {
+    FAULT_PARTITION,
+    FAULT_HEAL,
+    FAULT_CRASH,
+    FAULT_PAUSE,
+    FAULT_DISK,
+    FAULT_MEMBER,
+    FAULT_SLOW_LINKS,
+    FAULT_ISOLATE,
+};
+static const enum fault_kind faults[] = {
+    FAULT_PARTITION, FAULT_PARTITION, FAULT_PARTITION,  FAULT_HEAL,    FAULT_HEAL,
+    FAULT_CRASH,     FAULT_CRASH,     FAULT_PAUSE,      FAULT_DISK,    FAULT_DISK,
+    FAULT_MEMBER,    FAULT_MEMBER,    FAULT_SLOW_LINKS, FAULT_ISOLATE,
+};
+
+void fault_choose(void) {
+    sim.focus = sim_chance(300) ? (int)faults[sim_rand(ARRAY_COUNT(faults))] : -1;
+}
+
+static void fault_do(enum fault_kind kind) {
+    struct server *s = any_server();
+    switch (kind) {
+    case FAULT_PARTITION:
+        if (sim.o.partition)
+            partition();
+        break;
+    case FAULT_HEAL:
+        fault_heal();
+        break;
+    case FAULT_CRASH:
+        if (sim.o.crash)
+            server_crash(s, sim.o.power && sim_chance(400));
+        break;
+    case FAULT_PAUSE:
+        if (sim.o.pause && s->node)
+            pause_server(s, sim_rand(900000));
+        break;
+    case FAULT_DISK:
+        if (s->node && (sim.o.io_error || sim.o.power))
+            disk_fault(s);
+        break;
+    case FAULT_MEMBER:
+        if (sim.o.churn && s->node_id != 0)
+            admin_remove(s->node_id);
+        else if (sim.o.replace)
+            replace();
+        break;
+    case FAULT_SLOW_LINKS:
+        if (sim.o.slow_link)
+            slow_links();
+        break;
+    case FAULT_ISOLATE:
+        if (sim.o.isolate)
+            isolate();
+        break;
+    }
+}
+
 void fault_step(void *arg, uint64_t pace_us) {
     if (!sim.faults)
         return;
-    uint64_t kind = sim_rand(12);
-    struct server *s = any_server();
-    if (kind <= 2 && sim.o.partition)
-        partition();
-    else if (kind <= 4)
-        fault_heal();
-    else if (kind <= 6 && sim.o.crash)
-        server_crash(s, sim.o.power && sim_chance(400));
-    else if (kind == 7 && sim.o.pause && s->node) {
-        stats.pauses++;
-        uint64_t until = sim.now_us + sim_rand(900000);
-        if (until > s->paused_until_us) /* never shorter: what waits keeps its order */
-            s->paused_until_us = until;
-    } else if (kind <= 9 && s->node && (sim.o.io_error || sim.o.power))
-        disk_fault(s);
-    else if (kind >= 10 && sim.o.churn && s->node_id != 0)
-        admin_remove(s->node_id);
-    else if (kind >= 10 && sim.o.replace)
-        replace();
+    enum fault_kind kind = faults[sim_rand(ARRAY_COUNT(faults))];
+    if (sim.focus >= 0 && sim_chance(400))
+        kind = (enum fault_kind)sim.focus;
+    fault_do(kind);
     sim_at(sim.now_us + 3000 + sim_rand(pace_us), fault_step, NULL, pace_us);
 }

@@ -67,6 +67,8 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
     memcpy(p->bytes, frame.data, frame.size);
     uint64_t *last = &sim.last_at_us[from->index][to->index];
     uint64_t at = sim.now_us + latency_us();
+    if (sim.slow_us[from->index][to->index] > 0)
+        at += sim_rand(sim.slow_us[from->index][to->index]);
     if (sim.o.disorder && sim.faults) {
         if (sim_chance(40) || frame.data[4] == WIRE_INSTALL)
             at += sim_rand(600000);
@@ -230,7 +232,7 @@ static void *up_connect(void *env, const char *address, struct upstream_link *li
     struct gateway_sim *g = env;
     struct slink *l = xcalloc(1, sizeof *l);
     l->gateway = g;
-    l->server = server_at(address);
+    l->server = strcmp(address, "local") == 0 ? g->home : server_at(address);
     l->up = link;
     list_push_back(&g->links, &l->node);
     sim_at(sim.now_us + latency_us(), link_connect, l, 0);

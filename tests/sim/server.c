@@ -10,11 +10,13 @@
 /* ---- the environment ---- */
 
 static uint64_t env_now_ms(void *env) {
-    return ((struct server *)env)->clock_ms + sim.now_us / 1000;
+    const struct server *s = env;
+    return s->clock_ms + sim.now_us * s->clock_rate / 1024 / 1000;
 }
 
 static uint64_t env_wall_ms(void *env) {
-    return 1700000000000u + sim.now_us / 1000 + ((struct server *)env)->wall_skew_ms;
+    const struct server *s = env;
+    return 1700000000000u + sim.now_us * s->clock_rate / 1024 / 1000 + s->wall_skew_ms;
 }
 
 static void env_random(void *env, void *out, size_t size) {
@@ -179,7 +181,9 @@ void server_after(struct server *s) {
     uint64_t deadline = node_deadline_ms(s->node);
     if (deadline == UINT64_MAX)
         return;
-    uint64_t at = deadline > s->clock_ms ? (deadline - s->clock_ms) * 1000 : 0;
+    uint64_t at = 0;
+    if (deadline > s->clock_ms) /* rounded up: not before the clock shows it */
+        at = ((deadline - s->clock_ms) * 1000 * 1024 + s->clock_rate - 1) / s->clock_rate;
     if (at <= sim.now_us)
         at = sim.now_us + 1000;
     if (at < s->tick_at_us || s->tick_at_us <= sim.now_us) {
@@ -211,6 +215,7 @@ void server_start(struct server *s) {
         .snapshot_log_bytes =
             sim.o.snapshots ? sim.snapshot_bytes + (uint64_t)s->index * 1500 : 1u << 30,
         .log_trailing_bytes = sim.trailing_bytes,
+        .append_bytes = sim.append_bytes,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
         .replace_after_ms = sim.o.replace ? 500 : 0,
@@ -225,7 +230,9 @@ void server_start(struct server *s) {
     s->tick_at_us = UINT64_MAX;
     s->paused_until_us = 0;
     s->seen_commit = s->highest_commit = s->seen_applied = s->seen_last = s->seen_last_term = 0;
+    s->membership_seen = false;
     s->clock_ms = 1000 + sim_rand(100000);
+    s->clock_rate = sim.o.drift ? 720 + (uint32_t)sim_rand(620) : 1024;
     list_init(&s->jobs);
     stats.restarts++;
     sim_trace("s%d starts as node %llu", s->index, (unsigned long long)s->node_id);

@@ -143,12 +143,14 @@ static void sim_begin(void) {
         s->disk = mem_disk_new(rand_u64(&sim.rand));
         s->wall_skew_ms = sim.o.skew ? sim_rand(5000) : 0;
     }
-    static const char *seeds[] = {"s1:1", "s2:1", "s3:1"};
+    static const char *seeds[] = {"s1:1", "s2:1", "s3:1", "local"};
+    bool homes = sim_chance(400);
     for (int g = 0; g < GATEWAYS_MAX; g++) {
         struct gateway_sim *gw = &sim.gateways[g];
         *gw = (struct gateway_sim){.index = g, .tick_at_us = UINT64_MAX};
         list_init(&gw->links);
-        struct upstream_options options = {.seeds = seeds, .seed_count = 3};
+        gw->home = homes ? &sim.servers[1 + g] : NULL;
+        struct upstream_options options = {.seeds = seeds, .seed_count = homes ? 4 : 3};
         gw->upstream = upstream_new(&options, &gateway_env_ops, gw);
         gateway_after(gw);
     }
@@ -285,10 +287,16 @@ static void second_act(uint64_t pace_us) {
     sim_trace("second act");
     sim_at(sim.now_us + 1000, fault_step, NULL, pace_us);
     run_until(sim.now_us + 100000 + sim_rand(1000000));
+    struct server *exile = NULL;
+    if (sim.o.isolate && sim.o.slow_link && sim_chance(400)) {
+        exile = server_leader();
+        fault_exile();
+        run_until(sim.now_us + 200000 + sim_rand(1000000));
+    }
     sim.minority_down = true;
     for (int dead = 0; dead < sim.o.voters / 2;) {
         struct server *s = &sim.servers[1 + sim_rand(SERVERS_MAX)];
-        if (s->node_id == 0 || s->dead_for_good)
+        if (s->node_id == 0 || s->dead_for_good || s == exile)
             continue;
         server_crash(s, true);
         s->dead_for_good = true;
@@ -313,10 +321,14 @@ static void choose(const struct sim_options *base) {
         sim.o.churn = sim.o.voters >= 3 && !sim.o.replace && sim_chance(400);
     if (sim.o.snapshots)
         sim.o.snapshots = sim_chance(700);
+    if (sim.o.drift)
+        sim.o.drift = sim_chance(400);
     static const uint64_t thinks[] = {3000, 12000, 40000}, durations[] = {600, 1500, 3000};
     sim.think_us = thinks[sim_rand(3)];
     sim.snapshot_bytes = sim_chance(500) ? 5000 : 24000;
     sim.trailing_bytes = sim_chance(700) ? 1 : 20000;
+    sim.append_bytes = sim_chance(300) ? 600 : 0;
+    fault_choose();
     if (sim.o.duration_ms == 0)
         sim.o.duration_ms = durations[sim_rand(3)];
 }
@@ -391,7 +403,8 @@ static void usage(void) {
         "MS] [--until-violation]\n"
         "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
         "faults: crash power partition reset slow-disk pause skew snapshots io-error replace churn "
-        "disorder\n",
+        "disorder\n"
+        "        drift slow-link isolate\n",
         stderr);
     exit(2);
 }
@@ -404,7 +417,8 @@ static bool *fault_named(struct sim_options *o, const char *name) {
         {"crash", &o->crash},     {"power", &o->power},         {"partition", &o->partition},
         {"reset", &o->reset},     {"slow-disk", &o->slow_disk}, {"pause", &o->pause},
         {"skew", &o->skew},       {"snapshots", &o->snapshots}, {"io-error", &o->io_error},
-        {"replace", &o->replace}, {"disorder", &o->disorder},   {"churn", &o->churn}};
+        {"replace", &o->replace}, {"disorder", &o->disorder},   {"churn", &o->churn},
+        {"drift", &o->drift},     {"slow-link", &o->slow_link}, {"isolate", &o->isolate}};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
         if (strcmp(faults[i].name, name) == 0)
             return faults[i].flag;
@@ -437,7 +451,10 @@ int main(int argc, char **argv) {
                             .io_error = true,
                             .replace = true,
                             .disorder = true,
-                            .churn = true};
+                            .churn = true,
+                            .drift = true,
+                            .slow_link = true,
+                            .isolate = true};
     uint64_t from = 1, to = 100;
     bool until_violation = false, both = false;
     for (int i = 1; i < argc; i++) {

@@ -28,7 +28,10 @@ struct sim_options {
     bool partition; /* links between nodes, and to gateways, are cut in one or both directions */
     bool reset;     /* connections break */
     bool slow_disk, pause, skew, snapshots;
-    bool io_error; /* a disk operation fails: the node must stop */
+    bool drift;     /* clocks run at different speeds */
+    bool slow_link; /* messages between nodes take up to as long as an election, in their order */
+    bool isolate;   /* the leader loses the other nodes, and keeps its gateways */
+    bool io_error;  /* a disk operation fails: the node must stop */
     bool replace;  /* voters die for good, lose their disks, are removed; others take their place */
     bool disorder; /* frames between nodes come late, out of order and twice, as no connection would
                       bring them */
@@ -54,12 +57,14 @@ struct server {
     bool disk_scheduled;
     uint64_t tick_at_us, tick_seq;
     uint64_t clock_ms, wall_skew_ms;
+    uint32_t clock_rate; /* of its clocks, in 1/1024 */
     uint64_t paused_until_us;
     struct deferred *deferred; /* events that came during a pause, in their order */
     size_t deferred_count, deferred_capacity;
     bool waking;
     uint64_t seen_commit, highest_commit, seen_applied, seen_last, seen_last_term;
-    struct list jobs; /* background jobs waiting */
+    bool membership_seen; /* the last one in its log is the core's */
+    struct list jobs;     /* background jobs waiting */
 };
 
 struct slink {
@@ -76,6 +81,7 @@ struct slink {
 
 struct gateway_sim {
     int index;
+    struct server *home; /* the node of its own process, which it reads from; NULL: none */
     struct upstream *upstream;
     uint64_t tick_at_us, tick_seq;
     struct list links;
@@ -90,11 +96,13 @@ struct sim {
     struct gateway_sim gateways[GATEWAYS_MAX];
     bool cut[SERVERS_MAX + 1][SERVERS_MAX + 1]; /* from, to */
     bool gateway_cut[GATEWAYS_MAX][SERVERS_MAX + 1];
+    uint32_t slow_us[SERVERS_MAX + 1][SERVERS_MAX + 1]; /* a message takes up to so much longer */
     unsigned connection[SERVERS_MAX + 1][SERVERS_MAX + 1];
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
     bool faults, quiet;
     bool minority_down; /* as many voters as the others must bear are down for good */
-    uint64_t think_us, snapshot_bytes, trailing_bytes;
+    uint64_t think_us, snapshot_bytes, trailing_bytes, append_bytes;
+    int focus; /* one kind of fault that comes more often than the others, or -1 */
     jmp_buf failed;
     char dir[128];
 };
@@ -136,7 +144,9 @@ void server_drop_deferred(struct server *s);
 
 /* faults.c */
 void fault_step(void *arg, uint64_t pace_us); /* one fault, and the next after about pace_us */
-void fault_heal(void);                        /* nothing is cut any more */
+void fault_choose(void);                      /* draws what this run is about */
+void fault_heal(void);                        /* nothing is cut or slow any more */
+void fault_exile(void); /* the leader is cut off, and the others have slow links */
 
 /* net.c */
 void net_peer_send(struct server *from, uint64_t id, const char *address, struct slice frame);
