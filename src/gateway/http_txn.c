@@ -275,6 +275,12 @@ static bool read_redis(struct txn *t, json_t *op) {
     return true;
 }
 
+static bool redis_writes(const json_t *op) {
+    const struct command *cmd =
+        command_find(string_of(json_array_get(json_object_get(op, "redis"), 0)));
+    return (cmd->flags & CMD_WRITE) != 0;
+}
+
 static bool read_op(struct txn *t, json_t *op, uint8_t *ret_kind) {
     static const struct {
         const char *name, *members;
@@ -291,7 +297,11 @@ static bool read_op(struct txn *t, json_t *op, uint8_t *ret_kind) {
         if (!json_object_get(op, table[i].name))
             continue;
         *ret_kind = (uint8_t)table[i].kind;
-        return check_members(t, op, table[i].members) && table[i].read(t, op);
+        if (!check_members(t, op, table[i].members) || !table[i].read(t, op))
+            return false;
+        if (table[i].kind == OP_REDIS && !redis_writes(op))
+            *ret_kind = OP_REDIS_READ;
+        return true;
     }
     return fail(t, "an operation has one of \"put\", \"delete\", \"incr\", \"get\", \"redis\"");
 }

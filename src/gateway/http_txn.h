@@ -2,7 +2,7 @@
 #pragma once
 #include "gateway/http_conn.h"
 
-enum txn_op { OP_PUT, OP_DELETE, OP_INCR, OP_GET, OP_REDIS };
+enum txn_op { OP_PUT, OP_DELETE, OP_INCR, OP_GET, OP_REDIS, OP_REDIS_READ };
 
 /* Kept in http_request.data until the answer: how to show the results. */
 struct txn_plan {

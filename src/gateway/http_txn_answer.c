@@ -66,7 +66,7 @@ static bool put_result(struct json_out *j, enum txn_op kind, struct slice *reply
         json_out_str(j, code);
         json_out_key(j, "error");
         json_out_string(j, ok ? item.bytes : slice_of(NULL, 0));
-    } else if (kind == OP_REDIS) {
+    } else if (kind == OP_REDIS || kind == OP_REDIS_READ) {
         put_status(j, 200);
         json_out_key(j, "reply");
         ok = http_reply_to_json(j, reply);
@@ -114,6 +114,27 @@ static void answer_done(struct http_request *r, const struct txn_plan *plan, str
     buf_fini(&json);
 }
 
+/* Whether any operation of a branch changed something; its results are well formed. What a Redis
+ * command that writes has found to do is not looked into: it counts when it gave no error. */
+static bool any_change(const uint8_t *kinds, size_t count, struct slice results) {
+    struct reply_item header, status;
+    bool changed = false;
+    if (!reply_next(&results, &header))
+        return false;
+    for (size_t i = 0; i < count && !changed; i++) {
+        struct slice result = results;
+        bool row = reply_next(&result, &header) && header.type == '*' &&
+                   reply_next(&result, &status) && status.type == ':' && status.integer < 300;
+        if (kinds[i] == OP_REDIS)
+            changed = !reply_is_error(results);
+        else if (kinds[i] != OP_GET && kinds[i] != OP_REDIS_READ)
+            changed = row;
+        if (!reply_skip(&results))
+            break;
+    }
+    return changed;
+}
+
 /* The else branch has run: what it did stands in "results". */
 static void answer_guard_failed(struct http_request *r, const struct txn_plan *plan,
                                 struct slice reply) {
@@ -128,12 +149,15 @@ static void answer_guard_failed(struct http_request *r, const struct txn_plan *p
     json_out_object(&j);
     json_out_key(&j, "failed");
     json_out_i64(&j, failed.integer);
-    if (put_results(&j, plan->kinds + plan->then_count, plan->else_count, &reply)) {
+    const uint8_t *kinds = plan->kinds + plan->then_count;
+    struct slice results = reply;
+    if (put_results(&j, kinds, plan->else_count, &reply)) {
+        bool changed = any_change(kinds, plan->else_count, results);
         json.data[0] = ','; /* these are further members of the problem's object */
         http_problem(r,
                      &(struct http_problem){.status = 412,
                                             .code = "guard_failed",
-                                            .applied = plan->else_count ? APPLIED_YES : APPLIED_NO,
+                                            .applied = changed ? APPLIED_YES : APPLIED_NO,
                                             .extra = buf_slice(&json)},
                      "if[%" PRId64 "] does not hold%s", failed.integer,
                      plan->else_count ? "; the \"else\" branch was executed" : "");
