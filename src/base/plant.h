@@ -27,6 +27,7 @@
     X(READ_OWN_TERM, "read-own-term", "a leader reads before its own first commit")                \
     X(READ_UNCONFIRMED, "read-unconfirmed", "a leader reads without asking a majority")            \
     X(FORGET_REPLY, "forget-reply", "a session's stored reply is dropped")                         \
+    X(FORGET_ONCE, "forget-once", "the record of a request with an id of its own is dropped")      \
     X(APPLY_TWICE, "apply-twice", "an entry is applied a second time")                             \
     X(LOCAL_CLOCK, "local-clock", "apply takes the time from the local clock")                     \
     X(DIGEST_DELETE, "digest-delete", "a deletion leaves the digest as it was")                    \

@@ -332,7 +332,8 @@ static void link_filter_quota(struct node_link *l, const struct link_writes *w) 
     while (in.size > 0 && link_next_write(&in, &one)) {
         /* What was executed before gets the answer that is kept for it. */
         if (!store_session_knows(n->store, &l->session, one.sequence) &&
-            argv_unpack(&n->argv, one.packed_argv) && command_grows(&n->argv)) {
+            argv_unpack(&n->argv, one.packed_argv) && command_grows(&n->argv) &&
+            !store_once_knows(n->store, &n->argv)) {
             link_reply_text(
                 l, one.sequence, LINK_KIND_WRITE, LINK_REFUSED,
                 "OOM command not allowed when used memory > 'maxmemory': the data quota "

@@ -4,6 +4,8 @@
 #include "base/num.h"
 #include "base/plant.h"
 #include "base/reply.h"
+#include "store/commands.h"
+#include "store/once.h"
 #include "store/store_impl.h"
 
 /* One entry while it is applied. */
@@ -46,8 +48,85 @@ static int sweep_sessions(struct store *s) {
     return rc;
 }
 
+/* ONCE.SWEEP now_ms limit, by the log's time as well. */
+static int sweep_once(struct store *s) {
+    uint64_t now_ms, limit, removed;
+    if (s->argv.count != 3 || !num_parse_u64(s->argv.args[1], &now_ms) ||
+        !num_parse_u64(s->argv.args[2], &limit)) {
+        reply_error(&s->reply, "ERR ONCE.SWEEP takes a time in milliseconds and a limit");
+        return 0;
+    }
+    if (now_ms > s->state.time_ms)
+        now_ms = s->state.time_ms;
+    int rc = once_sweep(&s->txn, &s->state, now_ms, limit, &removed);
+    if (rc == 0)
+        reply_int(&s->reply, (int64_t)removed);
+    return rc;
+}
+
 static bool is_command(const struct store *s, const char *name) {
     return slice_equal_nocase(s->argv.args[0], name);
+}
+
+static void once_reply(struct store *s, bool before, uint64_t index) {
+    reply_array(&s->reply, 3);
+    reply_int(&s->reply, before);
+    reply_int(&s->reply, (int64_t)index);
+}
+
+/* Transactions may have a name; what only nodes do may not. */
+static bool may_have_id(const struct argv *argv) {
+    const struct command *command = command_find(argv->args[0]);
+    if (!command || !(command->flags & CMD_WRITE))
+        return false;
+    return command_may_be_carried(command) || strcmp(command->name, "KV.TXN") == 0 ||
+           strcmp(command->name, "TX.EXEC") == 0;
+}
+
+/* ONCE.EXEC id command...: the execution and the record of it are one change of the state. */
+static int execute_once(struct applying *a, uint16_t db) {
+    struct store *s = a->s;
+    if (s->argv.count < 3 || s->argv.args[1].size == 0 ||
+        s->argv.args[1].size > ONCE_ID_BYTES_MAX) {
+        reply_error(&s->reply, "ERR ONCE.EXEC takes an id of up to %d bytes and a command",
+                    ONCE_ID_BYTES_MAX);
+        return 0;
+    }
+    struct slice id = s->argv.args[1];
+    const struct argv inner = {.args = s->argv.args + 2, .count = s->argv.count - 2};
+    if (!may_have_id(&inner)) {
+        reply_error(&s->reply, "ERR ONCE.EXEC executes writing commands on keys only");
+        return 0;
+    }
+    struct once_record record;
+    struct hash128 fingerprint = once_fingerprint(db, inner.args, inner.count);
+    int rc = once_find(&s->txn, id, s->state.time_ms, &record);
+    if (rc < 0)
+        return rc;
+    if (rc == 0 && !hash128_equal(record.fingerprint, fingerprint)) {
+        reply_error(&s->reply, "MISMATCH another request was executed with this key");
+        return 0;
+    }
+    if (rc == 0) {
+        once_reply(s, true, record.index);
+        buf_append_slice(&s->reply, record.reply);
+        return 0;
+    }
+    if (once_full(&s->state)) {
+        reply_error(&s->reply, "ONCEFULL no room to remember one more key: leave it out, or wait");
+        return 0;
+    }
+    once_reply(s, false, a->index);
+    size_t header = s->reply.size;
+    if ((rc = command_execute(&s->ks, db, &inner, &s->reply)))
+        return rc;
+    record = (struct once_record){
+        .expiry_ms = s->state.time_ms + ONCE_KEEP_MS,
+        .fingerprint = fingerprint,
+        .index = a->index,
+        .reply = slice_of(s->reply.data + header, s->reply.size - header),
+    };
+    return PLANTED(PLANT_FORGET_ONCE) ? 0 : once_keep(&s->txn, &s->state, id, &record);
 }
 
 /* Runs the command unpacked in s->argv; its reply is in s->reply. */
@@ -64,6 +143,10 @@ static int execute(struct applying *a, uint16_t db) {
     }
     if (is_command(s, "SESSION.SWEEP"))
         return sweep_sessions(s);
+    if (is_command(s, "ONCE.EXEC"))
+        return execute_once(a, db);
+    if (is_command(s, "ONCE.SWEEP"))
+        return sweep_once(s);
     if (is_command(s, "SESSION.OPEN")) {
         reply_error(&s->reply, "ERR SESSION.OPEN must be the first command of a new session");
         return 0;
@@ -105,7 +188,8 @@ static int apply_without(struct applying *a, const struct entry_group *group,
 
 static int apply_within(struct applying *a, const struct entry_group *group,
                         const struct entry_command *c, struct session *session) {
-    static const char acked[] = "-ERR executed before, and its reply was acknowledged\r\n";
+    static const char acked[] =
+        "-NOTKEPT executed before, and its reply was acknowledged; applied: yes\r\n";
     static const char too_far[] = "-ERR not executed: beyond the window of the session\r\n";
     struct store *s = a->s;
     struct slice reply;

@@ -42,10 +42,10 @@ static bool get_count(const struct slice *args, size_t at, uint64_t *ret_count) 
     return num_parse_u64(args[at], ret_count) && *ret_count <= ARGV_COUNT_MAX;
 }
 
-/* What may stand inside a transaction: what the keyspace executes, but no transactions. */
-static bool may_be_carried(const struct command *command) {
+bool command_may_be_carried(const struct command *command) {
     static const char *const refused[] = {"KV.TXN",        "TX.EXEC",      "SESSION.OPEN",
-                                          "SESSION.SWEEP", "EXPIRE.SWEEP", "NODE.ALLOC"};
+                                          "SESSION.SWEEP", "EXPIRE.SWEEP", "NODE.ALLOC",
+                                          "ONCE.EXEC",     "ONCE.SWEEP"};
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++)
         if (strcmp(command->name, refused[i]) == 0)
             return false;
@@ -58,6 +58,10 @@ bool command_grows(const struct argv *argv) {
     uint64_t first, second, third = 0;
     if (!command || !(command->flags & CMD_GROWS) || !command_arity_ok(command, argv->count))
         return false;
+    if (strcmp(command->name, "ONCE.EXEC") == 0) {
+        const struct argv inner = {.args = argv->args + 2, .count = argv->count - 2};
+        return !slice_equal_nocase(inner.args[0], "ONCE.EXEC") && command_grows(&inner);
+    }
     if (!tx && strcmp(command->name, "KV.TXN") != 0)
         return true;
     if (!get_count(argv->args, 1, &first) || !get_count(argv->args, 2, &second) ||
@@ -92,7 +96,7 @@ static int run_one(struct call *c, const struct carried_command *carried) {
         reply_error(c->out, "ERR unknown command");
         return 0;
     }
-    if (!may_be_carried(command)) {
+    if (!command_may_be_carried(command)) {
         reply_error(c->out, "ERR '%s' cannot stand inside a transaction", command->name);
         return 0;
     }
@@ -268,7 +272,7 @@ static bool check_carried(struct call *c, const struct carried_command *carried,
     inner.reply_end = COMMAND_REPLY_BYTES_MAX;
     const struct command *command = command_find(carried->args[0]);
     int rc = 0;
-    if (command && !may_be_carried(command))
+    if (command && !command_may_be_carried(command))
         reply_error(&error, "ERR '%s' cannot stand inside a transaction", command->name);
     else
         rc = call_run(&inner);

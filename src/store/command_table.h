@@ -210,6 +210,10 @@
       "Creates a client session.")                                                                 \
     X("SESSION.SWEEP", "now-ms", 2, F_OWN_WRITE, 0, 0, 0, "node", "", call_storage,                \
       "Removes silent client sessions.")                                                           \
+    X("ONCE.EXEC", "id command [argument ...]", -3, F_OWN_WRITE | CMD_GROWS, 0, 0, 0, "http", "",  \
+      call_storage, "Executes a command unless that id has executed it before.")                   \
+    X("ONCE.SWEEP", "now-ms limit", 3, F_OWN_WRITE, 0, 0, 0, "node", "", call_storage,             \
+      "Forgets ids of requests after their day.")                                                  \
     X("EXPIRE.SWEEP", "now-ms limit", 3, F_OWN_WRITE, 0, 0, 0, "node", "", call_expire_sweep,      \
       "Deletes expired keys.")                                                                     \
     X("NODE.ALLOC", "", 1, F_OWN_WRITE, 0, 0, 0, "node", "", call_node_alloc,                      \

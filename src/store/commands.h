@@ -51,6 +51,12 @@
  *       Two counts, then the watches, each `db key revision`, then the commands, each
  *       `db argc arg...`: what EXEC sends. Commands of the connection (PING, SELECT, ...) do not
  *       belong here. [reply ...], or a missing array when a watched key has changed
+ *   ONCE.EXEC id command...     executes the command, a writing one that is none of the nodes' own,
+ *       and keeps its reply under the id for a day (store/once.h).
+ *       [0 executed now or 1 executed before, log index of the execution, the command's reply].
+ *       Errors, nothing executed: MISMATCH, another command was executed under this id; ONCEFULL.
+ *       In the place of a reply that was too large to keep: NOTKEPT
+ *   ONCE.SWEEP now_ms limit     forgets up to limit ids whose day is over. :forgotten
  *   SESSION.OPEN                creates the group's session; its sequence must be 1. +OK
  *   SESSION.SWEEP now_ms        removes sessions that were silent for an hour. :removed
  *   EXPIRE.SWEEP now_ms limit   deletes up to limit expired keys. :deleted
@@ -113,6 +119,9 @@ bool command_key_range(const struct command *c, size_t argc, struct command_keys
 /* Whether the command may add data: it, or one that it carries (TX.EXEC, KV.TXN), has CMD_GROWS.
  * False for unknown and malformed ones, which change nothing. */
 bool command_grows(const struct argv *argv);
+
+/* What a command that carries others may carry: what the keyspace executes, but no transactions. */
+bool command_may_be_carried(const struct command *command);
 
 /* The error replies of Redis to an unknown name and to a wrong count of arguments. */
 void command_reply_unknown(struct buf *out, const struct argv *argv);

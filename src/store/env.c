@@ -16,8 +16,10 @@ const char *__tsan_default_suppressions(void) {
 #endif
 
 static const char *const table_names[TABLE_COUNT] = {
-    [TABLE_MAIN] = "main",     [TABLE_IDS] = "ids",           [TABLE_DATA] = "data",
-    [TABLE_EXPIRY] = "expiry", [TABLE_SESSIONS] = "sessions", [TABLE_SYS] = "sys",
+    [TABLE_MAIN] = "main",         [TABLE_IDS] = "ids",
+    [TABLE_DATA] = "data",         [TABLE_EXPIRY] = "expiry",
+    [TABLE_SESSIONS] = "sessions", [TABLE_SYS] = "sys",
+    [TABLE_ONCE] = "once",         [TABLE_ONCE_EXPIRY] = "once-expiry",
 };
 
 /* LMDB returns positive errno and negative codes of its own; this is the one place that knows. */

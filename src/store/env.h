@@ -1,4 +1,4 @@
-/* LMDB, wrapped: one environment with our six tables, transactions that carry one cursor a table,
+/* LMDB, wrapped: one environment with our eight tables, transactions that carry one cursor a table,
  * and errors as negative errno. lmdb.h and its error codes stay in env.c and this header.
  *
  * Transactions: one thread at a time writes; readers are independent of each other and of it
@@ -19,12 +19,14 @@
 #include "base/slice.h"
 
 enum table {
-    TABLE_MAIN,     /* db + user key -> the record */
-    TABLE_IDS,      /* db + object id -> main key */
-    TABLE_DATA,     /* object id + ... -> chunks of large values, members of hashes */
-    TABLE_EXPIRY,   /* expiry + db + object id -> nothing */
-    TABLE_SESSIONS, /* session id [+ sequence] -> header, or stored replies */
-    TABLE_SYS,      /* name -> state, membership */
+    TABLE_MAIN,        /* db + user key -> the record */
+    TABLE_IDS,         /* db + object id -> main key */
+    TABLE_DATA,        /* object id + ... -> chunks of large values, members of hashes */
+    TABLE_EXPIRY,      /* expiry + db + object id -> nothing */
+    TABLE_SESSIONS,    /* session id [+ sequence] -> header, or stored replies */
+    TABLE_SYS,         /* name -> state, membership */
+    TABLE_ONCE,        /* id of a request -> what it was answered (store/once.h) */
+    TABLE_ONCE_EXPIRY, /* expiry + id -> nothing */
     TABLE_COUNT,
 };
 enum { TABLE_END = 1, TABLE_KEY_BYTES_MAX = 511 };

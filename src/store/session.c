@@ -258,7 +258,8 @@ enum session_lookup session_lookup(const struct session *s, uint64_t sequence,
 
 void session_keep(struct session_table *t, struct session *s, uint64_t sequence,
                   struct slice reply) {
-    static const char too_large[] = "-ERR executed, but the reply was too large to keep\r\n";
+    static const char too_large[] =
+        "-NOTKEPT executed, but the reply was too large to keep; applied: yes\r\n";
     if (s->reply_bytes + reply.size > SESSION_REPLY_BYTES_MAX)
         reply = slice_str(too_large);
     if (PLANTED(PLANT_FORGET_REPLY))

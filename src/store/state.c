@@ -5,8 +5,8 @@
 #include "base/reader.h"
 
 enum {
-    STATE_FORMAT = 2, /* of the whole environment: raised when any record changes its meaning */
-    STATE_BYTES = 4 + 8 * 8 + 2 * 16 + 2 * 8 * STORE_DB_COUNT + 4,
+    STATE_FORMAT = 3, /* of the whole environment: raised when any record changes its meaning */
+    STATE_BYTES = 4 + 10 * 8 + 3 * 16 + 2 * 8 * STORE_DB_COUNT + 4,
     MEMBERSHIP_FORMAT = 1,
 };
 #define STATE_KEY "state"
@@ -44,6 +44,9 @@ int state_load(struct env_txn *t, struct state *ret_state) {
     s.next_node_id = reader_u64(&r);
     s.data_bytes = reader_u64(&r);
     s.session_count = reader_u64(&r);
+    s.once_count = reader_u64(&r);
+    s.once_bytes = reader_u64(&r);
+    s.once_sum = reader_hash(&r);
     s.record_sum = reader_hash(&r);
     s.session_sum = reader_hash(&r);
     for (int i = 0; i < STORE_DB_COUNT; i++)
@@ -68,6 +71,10 @@ int state_save(struct env_txn *t, const struct state *s) {
     at = put64(at, s->next_node_id);
     at = put64(at, s->data_bytes);
     at = put64(at, s->session_count);
+    at = put64(at, s->once_count);
+    at = put64(at, s->once_bytes);
+    at = put64(at, s->once_sum.low);
+    at = put64(at, s->once_sum.high);
     at = put64(at, s->record_sum.low);
     at = put64(at, s->record_sum.high);
     at = put64(at, s->session_sum.low);
@@ -82,15 +89,18 @@ int state_save(struct env_txn *t, const struct state *s) {
 }
 
 struct hash128 state_digest(const struct state *s) {
-    uint8_t bytes[6 * 8], *at = bytes;
+    uint8_t bytes[8 * 8], *at = bytes;
     at = put64(at, s->time_ms);
     at = put64(at, s->hash_seed);
     at = put64(at, s->next_object_id);
     at = put64(at, s->next_node_id);
     at = put64(at, s->data_bytes);
-    put64(at, state_key_count(s));
+    at = put64(at, state_key_count(s));
+    at = put64(at, s->once_count);
+    put64(at, s->once_bytes);
     struct hash128 counters = hash128(slice_of(bytes, sizeof bytes));
-    return hash128_add(counters, hash128_add(s->record_sum, s->session_sum));
+    struct hash128 requests = hash128_add(s->session_sum, s->once_sum);
+    return hash128_add(counters, hash128_add(s->record_sum, requests));
 }
 
 uint64_t state_key_count(const struct state *s) {

@@ -13,6 +13,9 @@ struct state {
     uint64_t next_node_id;   /* from 2: node 1 began the cluster */
     uint64_t data_bytes;
     uint64_t session_count;
+    uint64_t once_count; /* requests kept by their id (store/once.h) */
+    uint64_t once_bytes;
+    struct hash128 once_sum;    /* over them */
     struct hash128 record_sum;  /* over the records of main, with what they have in data */
     struct hash128 session_sum; /* over the sessions and their replies */
     uint64_t key_count[STORE_DB_COUNT];

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/files.h"
+#include "store/once.h"
 #include "store/store_impl.h"
 
 static int lock_folder(const char *dir, int *ret_fd) {
@@ -195,40 +197,60 @@ static int first_expiry(struct env_txn *t, uint64_t *ret_ms) {
     return expiry_key_decode(key, ret_ms, &db, &id) ? 0 : -EBADMSG;
 }
 
+/* The open transaction, or one to look into what was committed last; end it with peek_end(). */
+static int peek_begin(struct store *s, struct env_txn **ret_txn) {
+    *ret_txn = s->txn.handle ? &s->txn : &s->peek;
+    return s->txn.handle ? 0 : env_read_renew(&s->peek);
+}
+
+static void peek_end(struct store *s) {
+    if (!s->txn.handle)
+        env_read_park(&s->peek);
+}
+
+bool store_once_knows(struct store *s, const struct argv *argv) {
+    struct env_txn *txn;
+    struct once_record record;
+    if (s->failed || argv->count < 3 || !slice_equal_nocase(argv->args[0], "ONCE.EXEC"))
+        return false;
+    int rc = peek_begin(s, &txn);
+    if (rc == 0) {
+        rc = once_find(txn, argv->args[1], s->state.time_ms, &record);
+        peek_end(s);
+    }
+    if (rc < 0)
+        s->failed = rc; /* the next store_begin() hands it up */
+    return rc == 0;
+}
+
 bool store_housekeeping(struct store *s, uint64_t now_ms, struct buf *ret_argv) {
     enum { SWEEP_LIMIT = 1000 };
-    uint64_t expiry_ms;
-    int rc;
+    uint64_t expiry_ms, once_ms = UINT64_MAX;
+    struct env_txn *txn;
     if (s->failed)
         return false;
-    if (s->txn.handle) {
-        rc = first_expiry(&s->txn, &expiry_ms);
-    } else {
-        rc = env_read_renew(&s->peek);
-        if (rc == 0) {
-            rc = first_expiry(&s->peek, &expiry_ms);
-            env_read_park(&s->peek);
-        }
+    int rc = peek_begin(s, &txn);
+    if (rc == 0) {
+        rc = first_expiry(txn, &expiry_ms);
+        if (rc == 0)
+            rc = once_first_expiry(txn, &once_ms);
+        peek_end(s);
     }
     if (rc) {
         s->failed = rc; /* the next store_begin() hands it up */
         return false;
     }
-    struct buf number = {0}, limit = {0};
-    bool expired = expiry_ms <= now_ms;
-    bool found = expired || session_table_any_silent(&s->sessions, now_ms);
-    if (found) {
-        buf_printf(&number, "%llu", (unsigned long long)now_ms);
-        buf_append_u8(&number, 0);
-        buf_printf(&limit, "%d", SWEEP_LIMIT);
-        buf_append_u8(&limit, 0);
-        if (expired)
-            argv_append_strs(ret_argv, "EXPIRE.SWEEP", (const char *)number.data,
-                             (const char *)limit.data, NULL);
-        else
-            argv_append_strs(ret_argv, "SESSION.SWEEP", (const char *)number.data, NULL);
-    }
-    buf_fini(&number);
-    buf_fini(&limit);
-    return found;
+    const char *name = expiry_ms <= now_ms                              ? "EXPIRE.SWEEP"
+                       : once_ms <= now_ms                              ? "ONCE.SWEEP"
+                       : session_table_any_silent(&s->sessions, now_ms) ? "SESSION.SWEEP"
+                                                                        : NULL;
+    if (!name)
+        return false;
+    char number[24], limit[24];
+    snprintf(number, sizeof number, "%llu", (unsigned long long)now_ms);
+    snprintf(limit, sizeof limit, "%d", SWEEP_LIMIT);
+    /* How many sessions go at once is theirs to say. */
+    bool limited = strcmp(name, "SESSION.SWEEP") != 0;
+    argv_append_strs(ret_argv, name, number, limited ? limit : NULL, NULL);
+    return true;
 }

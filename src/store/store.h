@@ -139,10 +139,13 @@ uint64_t store_session_count(const struct store *s);
 bool store_session_knows(const struct store *s, const struct session_id *session,
                          uint64_t sequence);
 bool store_over_quota(const struct store *s);
+/* Whether argv is an ONCE.EXEC whose id is kept: executing it changes nothing. */
+bool store_once_knows(struct store *s, const struct argv *argv);
 /* The last membership passed in, with the index it came with; borrowed until the next apply. */
 struct slice store_membership(const struct store *s, uint64_t *ret_index);
 
-/* When expired records or silent sessions (an hour of log time) wait to be removed as of time
+/* When expired records, silent sessions (an hour of log time) or kept answers to named requests (a
+ * day) wait to be removed as of time
  * now_ms, appends the packed argv of the command that does it (a bounded amount of work a command)
  * and returns true. The leader proposes it like any other command (session all zero, sequence 0:
  * such commands are executed without a session and not deduplicated). */

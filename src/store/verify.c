@@ -1,6 +1,7 @@
 /* store_verify(): everything that is kept up incrementally, computed again from the records. */
 #include <errno.h>
 
+#include "store/once.h"
 #include "store/store_impl.h"
 
 struct verifying {
@@ -131,6 +132,8 @@ int store_verify(struct store_view *view, struct hash128 *ret_digest) {
     if (rc < 0)
         return rc;
     if ((rc = session_verify(&view->txn, &found.session_count, &found.session_sum)))
+        return rc;
+    if ((rc = once_verify(&view->txn, &found)))
         return rc;
     found.record_sum = v.record_sum;
     found.data_bytes = v.data_bytes;

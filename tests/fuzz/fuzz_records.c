@@ -20,6 +20,8 @@ static const char *const build_script[][6] = {
     {"HSET", "h", "a", "1", "b", "2"},
     {"SETRANGE", "big", "300000", "x"},
     {"HSETNX", "h", "long", "0123456789"},
+    {"ONCE.EXEC", "id", "SET", "once", "1"},
+    {"ONCE.EXEC", "other", "INCR", "once"},
 };
 static const char *const use_script[][6] = {
     {"GET", "s"},
@@ -38,6 +40,10 @@ static const char *const use_script[][6] = {
     {"RENAME", "s", "s2"},
     {"EXPIRE.SWEEP", "9999999", "10"},
     {"KV.LIST", "", "", "", "100", "1"},
+    {"ONCE.EXEC", "id", "SET", "once", "1"},
+    {"ONCE.EXEC", "other", "INCR", "once"},
+    {"ONCE.EXEC", "third", "INCR", "once"},
+    {"ONCE.SWEEP", "99999999999", "10"},
     {"DEL", "h", "t"},
     {"HSCAN", "h2", "0"},
     {"FLUSHALL"},
@@ -149,12 +155,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(run(s, build_script, ARRAY_COUNT(build_script), 1000, 1) == 0);
     change(s, slice_of(data, size));
     read_all(s);
-    (void)run(s, use_script, ARRAY_COUNT(use_script), 6000, 8);
+    (void)run(s, use_script, ARRAY_COUNT(use_script), 6000, 10);
     store_abandon(s);
     int rc = store_open(&options, &s);
     CHECK(rc <= 0);
     if (rc == 0) {
-        (void)run(s, use_script, ARRAY_COUNT(use_script), 7000, 8 + ARRAY_COUNT(use_script));
+        /* Two days later. */
+        (void)run(s, use_script, ARRAY_COUNT(use_script), 172800000, 10 + ARRAY_COUNT(use_script));
         store_abandon(s);
     }
     return 0;

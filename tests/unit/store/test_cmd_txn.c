@@ -132,6 +132,7 @@ static void test_checked_first(void **state) {
     THEN("2 FOO b", "unknown command 'FOO', with args beginning with: 'b' ");
     THEN("1 PING", "'PING' cannot stand inside a transaction");
     THEN("4 KV.TXN 0 0 0", "'KV.TXN' cannot stand inside a transaction");
+    THEN("4 ONCE.EXEC k INCR n", "'ONCE.EXEC' cannot stand inside a transaction");
     THEN("3 EXPIRE.SWEEP 1 1", "'EXPIRE.SWEEP' cannot stand inside a transaction");
     THEN("7 KV.PUT b v '' x '' ''", "value is not an integer or out of range");
     THEN("6 KV.LIST '' '' '' 0 0", "limit is 1 to 10000, values 0 or 1");
@@ -231,8 +232,8 @@ static void test_looking_changes_nothing(void **state) {
     const struct command *all = command_all(&count);
     for (size_t i = 0; i < count; i++)
         store_commands += !(all[i].flags & CMD_CONNECTION);
-    /* All but KV.TXN, TX.EXEC and the nodes' four; OBJECT stands there twice. */
-    assert_int_equal(ARRAY_COUNT(commands), store_commands - 6 + 1);
+    /* All but KV.TXN, TX.EXEC, ONCE.EXEC and the nodes' five; OBJECT stands there twice. */
+    assert_int_equal(ARRAY_COUNT(commands), store_commands - 8 + 1);
     OK(h, "SET a 1");
     OK(h, "SET t 1 PX 100000");
     SAYS(h, "HSET h f v n 5", "2");

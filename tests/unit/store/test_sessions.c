@@ -26,7 +26,7 @@ static int teardown(void **state) {
                                   .commands = {__VA_ARGS__}},                                      \
               1)
 
-#define ACKED "-ERR executed before, and its reply was acknowledged\r\n"
+#define ACKED "-NOTKEPT executed before, and its reply was acknowledged; applied: yes\r\n"
 
 static void runs_once(void **state) {
     apply(1, 0, 1, "SESSION.OPEN", "INCR n", "INCR n");
@@ -136,7 +136,8 @@ static void replies_too_large_to_keep(void **state) {
     apply(1, 0, 2, "GETDEL k");
     assert_true(kit.replies.size > SESSION_REPLY_BYTES_MAX);
     apply(1, 0, 2, "GETDEL k");
-    assert_replies(&kit, "-ERR executed, but the reply was too large to keep\r\n");
+    assert_replies(&kit,
+                   "-NOTKEPT executed, but the reply was too large to keep; applied: yes\r\n");
     kit_verify(&kit);
     store_abandon(kit.store);
     kit_reopen(&kit);
