@@ -22,6 +22,8 @@ struct buf *http_begin(struct http_request *r, int status) {
     count_status(gw, status);
     http1_put_status(out, status, gateway_wall_ms(gw) / 1000);
     http1_put_header(out, "X-Content-Type-Options", slice_str("nosniff"));
+    if (r->replayed)
+        http1_put_header(out, "Idempotency-Replayed", slice_str("true"));
     if (gw->draining && r->base.conn->line_count == 1)
         r->keep_alive = false;
     if (!r->keep_alive)
@@ -148,6 +150,9 @@ int http_error_status(struct slice reply, const char **ret_code) {
         {"-UNAVAILABLE", 503, "unavailable"},
         {"-BUSY", 503, "busy"},
         {"-TIMEOUT", 503, "timeout"},
+        {"-MISMATCH", 422, "idempotency_key_reused"},
+        {"-ONCEFULL", 503, "idempotency_full"},
+        {"-NOTKEPT", 410, "answer_not_kept"},
         {"-CLUSTERDOWN", 503, "unavailable"},
         {"-ERR value is not an integer", 409, "not_an_integer"},
         {"-ERR increment or decrement would overflow", 409, "overflow"},
@@ -180,7 +185,12 @@ bool http_answer_failure(struct http_request *r, enum upstream_outcome outcome,
         p.status = 503;
         p.code = "unavailable";
     }
-    p.applied = outcome == UPSTREAM_UNKNOWN ? APPLIED_UNKNOWN : APPLIED_NO;
+    /* A command that answers an error has changed nothing (store/call.h); this one says that it was
+     * executed, and that its answer is lost. */
+    if (slice_starts_with(reply, slice_str("-NOTKEPT")))
+        p.applied = APPLIED_YES;
+    else
+        p.applied = outcome == UPSTREAM_UNKNOWN ? APPLIED_UNKNOWN : APPLIED_NO;
     if (p.status == 503)
         p.retry_after_ms = RETRY_AFTER_MS;
     http_problem(r, &p, "%.*s", (int)detail.size, (const char *)detail.data);
@@ -188,9 +198,12 @@ bool http_answer_failure(struct http_request *r, enum upstream_outcome outcome,
 }
 
 void http_malformed_reply(struct http_request *r) {
-    http_problem(
-        r, &(struct http_problem){.status = 500, .code = "internal", .applied = APPLIED_UNKNOWN},
-        "the database node sent a reply of an unknown form");
+    bool read = r->base.up.kind == UPSTREAM_READ || r->base.up.kind == UPSTREAM_READ_STALE;
+    http_problem(r,
+                 &(struct http_problem){.status = 500,
+                                        .code = "internal",
+                                        .applied = read ? APPLIED_NO : APPLIED_UNKNOWN},
+                 "the database node sent a reply of an unknown form");
 }
 
 /* ---- parameters --------------------------------------------------------------------------------

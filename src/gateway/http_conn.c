@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
+#include "base/reply.h"
 #include "gateway/http_routes.h"
+#include "proto/idempotency.h"
 #include "proto/url.h"
 
 enum {
@@ -44,10 +46,34 @@ struct http_conn {
 /* ---- requests ----------------------------------------------------------------------------------
  */
 
+/* The answer to an ONCE.EXEC: [executed before, log index of the execution, the command's reply].
+ * False when it is not of that form. */
+static bool take_once(struct http_request *r, uint64_t *index, struct slice *reply) {
+    struct reply_item header, before, executed;
+    struct slice in = *reply;
+    if (!reply_next(&in, &header) || header.type != '*' || header.integer != 3 ||
+        !reply_next(&in, &before) || before.type != ':' || !reply_next(&in, &executed) ||
+        executed.type != ':')
+        return false;
+    struct slice inner = in;
+    if (!reply_skip(&in) || in.size > 0)
+        return false;
+    r->replayed = before.integer != 0;
+    *index = (uint64_t)executed.integer;
+    *reply = inner;
+    if (r->replayed)
+        METRIC_ADD(&r->base.conn->gw->metrics, http_replayed_total, 1);
+    return true;
+}
+
 static void http_request_answer(struct conn_request *base, enum upstream_outcome outcome,
                                 uint64_t index, struct slice reply) {
     struct http_request *r = CONTAINER_OF(base, struct http_request, base);
-    r->answer(r, outcome, index, reply);
+    bool executed = r->once.size > 0 && outcome == UPSTREAM_DONE && !reply_is_error(reply);
+    if (executed && !take_once(r, &index, &reply))
+        http_malformed_reply(r);
+    else
+        r->answer(r, outcome, index, reply);
 }
 
 static void http_request_free(struct conn_request *base) {
@@ -55,6 +81,7 @@ static void http_request_free(struct conn_request *base) {
     buf_fini(&r->key);
     buf_fini(&r->if_match);
     buf_fini(&r->if_none_match);
+    buf_fini(&r->once);
     free(r->data);
     free(r);
 }
@@ -63,6 +90,33 @@ static const struct conn_request_ops http_request_ops = {
     .answer = http_request_answer,
     .free = http_request_free,
 };
+
+struct pack http_pack_write(const struct http_request *r, const char *name) {
+    return r->once.size > 0 ? pack_begin_once(buf_slice(&r->once), name) : pack_begin(name);
+}
+
+/* Idempotency-Key, where it means something: on requests that write. False when it was answered. */
+static bool take_idempotency_key(struct http_request *r, const struct http_head *head) {
+    uint8_t key[IDEMPOTENCY_KEY_BYTES_MAX];
+    size_t size, found = 0;
+    for (size_t i = 0; i < head->header_count; i++) {
+        if (!slice_equal_nocase(head->headers[i].name, "Idempotency-Key"))
+            continue;
+        if (found++ > 0) {
+            http_bad_request(r, "there is more than one Idempotency-Key");
+            return false;
+        }
+        if (!idempotency_key_parse(head->headers[i].value, key, &size)) {
+            http_bad_request(r,
+                             "Idempotency-Key must be a string of 1 to %d bytes, \"in quotes\", or "
+                             "bare without \" , ; \\ and blanks",
+                             (int)IDEMPOTENCY_KEY_BYTES_MAX);
+            return false;
+        }
+        buf_append(&r->once, key, size);
+    }
+    return true;
+}
 
 void http_submit(struct http_request *r, enum upstream_kind kind, struct buf *packed_argv,
                  http_answer_fn answer) {
@@ -87,7 +141,8 @@ static void run_route(struct http_conn *hc, const struct http_head *head,
     struct http_request *r = http_request_new(hc, head, route);
     struct http_input in = {.head = head, .rest = rest, .body = body};
     bool keep_alive = r->keep_alive;
-    route->handler(r, &in);
+    if (route->needs != NEEDS_WRITE || take_idempotency_key(r, head))
+        route->handler(r, &in);
     if (!keep_alive)
         conn_finish(&hc->conn); /* nothing behind this request is read */
 }

@@ -14,6 +14,7 @@
  */
 #pragma once
 #include "gateway/conn.h"
+#include "gateway/pack.h"
 #include "proto/http1.h"
 
 struct http_route;
@@ -33,7 +34,9 @@ struct http_request {
     struct buf key; /* of /v1/kv/{key} and its like, decoded */
     /* The conditions of GET and HEAD: "", "*" or revisions joined by ",". */
     struct buf if_match, if_none_match;
-    void *data; /* the handler's own; freed with free() */
+    struct buf once; /* its Idempotency-Key; empty: none */
+    bool replayed;   /* that key has executed it before: the answer is the one of then */
+    void *data;      /* the handler's own; freed with free() */
 };
 
 /* What a handler gets; borrowed until it returns. Answering frees the request, perhaps at once: a
@@ -85,7 +88,10 @@ bool http_answer_failure(struct http_request *r, enum upstream_outcome outcome, 
 void http_malformed_reply(struct http_request *r);
 /* The status and code for an error reply ("ERR ..."), as far as it has them. */
 int http_error_status(struct slice reply, const char **ret_code);
-/* Sends up; the answer comes to `answer`, which uses the functions above. Takes packed_argv. */
+/* Begins the command of a write, around it what its Idempotency-Key needs. */
+struct pack http_pack_write(const struct http_request *r, const char *name);
+/* Sends up; the answer comes to `answer`, which uses the functions above. Takes packed_argv. A
+ * write was begun by http_pack_write(); `answer` sees its own reply whether it has a key or not. */
 void http_submit(struct http_request *r, enum upstream_kind kind, struct buf *packed_argv,
                  http_answer_fn answer);
 

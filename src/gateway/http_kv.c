@@ -314,7 +314,7 @@ void http_kv_put(struct http_request *r, const struct http_input *in) {
         buf_fini(&ttl);
         return;
     }
-    struct pack p = pack_begin("KV.PUT");
+    struct pack p = http_pack_write(r, "KV.PUT");
     pack_slice(&p, buf_slice(&r->key));
     pack_slice(&p, in->body);
     pack_slice(&p, type ? *type : slice_of(NULL, 0));
@@ -349,7 +349,7 @@ static void delete_answer(struct http_request *r, enum upstream_outcome outcome,
 void http_kv_delete(struct http_request *r, const struct http_input *in) {
     if (!http_check_query(r, in, "") || !take_key(r, in) || !take_conditions(r, in))
         return;
-    struct pack p = pack_begin("KV.DEL");
+    struct pack p = http_pack_write(r, "KV.DEL");
     pack_slice(&p, buf_slice(&r->key));
     pack_slice(&p, buf_slice(&r->if_match));
     pack_slice(&p, buf_slice(&r->if_none_match));
@@ -402,7 +402,7 @@ void http_kv_incr(struct http_request *r, const struct http_input *in) {
     struct buf text = {0};
     if (!http_check_query(r, in, "by,min,max,ttl") || !take_key(r, in))
         return;
-    struct pack p = pack_begin("KV.INCR");
+    struct pack p = http_pack_write(r, "KV.INCR");
     pack_slice(&p, buf_slice(&r->key));
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         int64_t value;

@@ -367,7 +367,7 @@ void http_txn_post(struct http_request *r, const struct http_input *in) {
                          error.column);
         return;
     }
-    struct txn t = {.pack = pack_begin("KV.TXN")};
+    struct txn t = {.pack = http_pack_write(r, "KV.TXN")};
     bool ok = read_root(&t, root);
     json_decref(root);
     buf_fini(&t.scratch);

@@ -22,6 +22,8 @@
     X(http_malformed_total, counter, "HTTP requests answered 400, 414, 431, 501 or 505 unread.")   \
     X(http_answers_4xx_total, counter, "HTTP answers with a status of 400 to 499.")                \
     X(http_answers_5xx_total, counter, "HTTP answers with a status of 500 to 599.")                \
+    X(http_replayed_total, counter,                                                                \
+      "HTTP requests that their Idempotency-Key had executed before.")                             \
     X(redis_commands_total, counter, "Redis commands understood.")                                 \
     X(redis_errors_total, counter, "Error replies to Redis clients.")                              \
     X(redis_malformed_total, counter, "Redis protocol errors.")                                    \

@@ -37,6 +37,13 @@ static inline struct pack pack_begin(const char *name) {
     pack_str(&p, name);
     return p;
 }
+/* Begins a write that is executed once for that id: an ONCE.EXEC around the command. */
+static inline struct pack pack_begin_once(struct slice id, const char *name) {
+    struct pack p = pack_begin("ONCE.EXEC");
+    pack_slice(&p, id);
+    pack_str(&p, name);
+    return p;
+}
 /* The finished argv; the caller owns it. */
 static inline struct buf pack_end(struct pack *p) {
     buf_patch_u32(&p->out, p->at, p->count);
