@@ -39,6 +39,7 @@ struct config {
 struct visited {
     struct config *slots;
     size_t capacity, count;
+    size_t count_max; /* 0: no limit */
 };
 
 static uint64_t config_hash(const struct config *c) {
@@ -102,6 +103,10 @@ static bool op_fits(const struct history_op *o, uint64_t value, uint64_t *ret_va
     return false;
 }
 
+static bool too_many(const struct visited *v) {
+    return v->count_max && v->count >= v->count_max;
+}
+
 static bool search(const struct history *h, struct visited *v, struct config c) {
     /* The earliest return among the operations that are left bounds what may come next. */
     uint64_t bound = UINT64_MAX;
@@ -114,7 +119,7 @@ static bool search(const struct history *h, struct visited *v, struct config c) 
         }
     if (!left)
         return true;
-    for (int i = 0; i < h->count; i++) {
+    for (int i = 0; i < h->count && !too_many(v); i++) {
         const struct history_op *o = &h->ops[i];
         struct config next = c;
         /* A read that was never answered explains nothing. */
@@ -128,10 +133,15 @@ static bool search(const struct history *h, struct visited *v, struct config c) 
     return false;
 }
 
-bool history_linearizable(const struct history *h) {
-    struct visited v = {0};
+enum history_verdict history_search(const struct history *h, size_t configurations_max) {
+    struct visited v = {.count_max = configurations_max};
     struct config begin = {0};
     bool ok = search(h, &v, begin);
+    bool gave_up = !ok && too_many(&v);
     free(v.slots);
-    return ok;
+    return ok ? HISTORY_LINEARIZABLE : gave_up ? HISTORY_UNDECIDED : HISTORY_WRONG;
+}
+
+bool history_linearizable(const struct history *h) {
+    return history_search(h, 0) == HISTORY_LINEARIZABLE;
 }

@@ -3,6 +3,7 @@
  * memory of visited configurations that Lowe (2017) added. */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { HISTORY_MAX = 128 };
@@ -29,4 +30,8 @@ int history_call(struct history *h, enum history_kind kind, uint64_t value, uint
 void history_return(struct history *h, int op, uint64_t answer);
 /* perhaps: it may have been applied. */
 void history_give_up(struct history *h, int op, bool perhaps);
+/* UNDECIDED: more configurations than that would have had to be visited (24 bytes each); 0: no
+ * limit. */
+enum history_verdict { HISTORY_LINEARIZABLE, HISTORY_WRONG, HISTORY_UNDECIDED };
+enum history_verdict history_search(const struct history *h, size_t configurations_max);
 bool history_linearizable(const struct history *h);
