@@ -66,13 +66,16 @@ class Response:
 
 
 class Node:
-    """One process. `arguments` are those besides --data and the listeners."""
+    """One process. `arguments` are those besides --data and the listeners. It listens on `host`, and `launcher` is what
+    its command is handed to (a program that ends in exec)."""
 
-    def __init__(self, folder, name, role="serve", arguments=()):
+    def __init__(self, folder, name, role="serve", arguments=(), host="127.0.0.1", launcher=()):
         self.folder = pathlib.Path(folder)
         self.name = name
         self.role = role
         self.arguments = list(arguments)
+        self.host = host
+        self.launcher = list(launcher)
         self.data = self.folder / name
         self.log_path = self.folder / f"{name}.log"
         self.process = None
@@ -82,10 +85,10 @@ class Node:
     # ---- the process
 
     def command(self):
-        command = [BINARY, self.role]
+        command = self.launcher + [BINARY, self.role]
         listeners = {"serve": ["http", "redis", "peer"], "db": ["peer"], "web": ["http", "redis"]}[self.role]
         for listener in listeners:
-            command += [f"--{listener}", self.addresses.get(listener, "127.0.0.1:0")]
+            command += [f"--{listener}", self.addresses.get(listener, f"{self.host}:0")]
         if self.role != "web":
             command += ["--data", str(self.data)]
         return command + [str(a) for a in self.arguments]
@@ -236,9 +239,12 @@ class Cluster:
         running = [n for n in self.nodes if n.running()]
         if running:
             arguments += ["--join", running[0].addresses["peer"]]
-        node = Node(self.folder, f"node{len(self.nodes) + 1}", self.role, arguments)
+        node = self.make_node(f"node{len(self.nodes) + 1}", arguments)
         self.nodes.append(node)
         return node.start()
+
+    def make_node(self, name, arguments):
+        return Node(self.folder, name, self.role, arguments)
 
     def add_web(self):
         seeds = ",".join(n.addresses["peer"] for n in self.nodes)
