@@ -82,6 +82,12 @@ int log_open(struct disk *disk, uint64_t segment_bytes,
              void (*on_entry)(void *ctx, const struct log_entry *e), void *ctx,
              struct replica_log **ret_log, struct log_open_info *ret_info,
              char ret_error[256]) WARN_UNUSED;
+/* The same reading and the same judgement, with nothing changed and nothing kept: for a node that
+ * is stopped. Besides log_open()'s errors -ENOENT: there is no log. */
+int log_check(struct disk *disk, struct log_open_info *ret_info, char ret_error[256]) WARN_UNUSED;
+/* 1 when there is a log that log_open() would read, 0 when it would make one, or a negative errno.
+ */
+int log_exists(struct disk *disk) WARN_UNUSED;
 /* No append may be under way; the done functions of compactions under way do not come any more.
  * Memory goes when the disk has finished the log's jobs, so free the disk after it. */
 void log_close(struct replica_log *l);

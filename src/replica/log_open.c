@@ -93,6 +93,8 @@ static int open_small_files(struct opening *o) {
     if (base == -ENOENT) {
         if (o->number_count > 0)
             return log_fail(o, -EBADMSG, "%s is missing, though there are segments", LOG_BASE_NAME);
+        if (o->read_only)
+            return log_fail(o, -ENOENT, "%s is missing: there is no log", LOG_BASE_NAME);
         int r = 0;
         if (vote == -ENOENT) {
             r = log_slots_replace(&l->vote_slots, fields, &old);
@@ -358,8 +360,8 @@ static int deliver(struct opening *o, void (*on_entry)(void *ctx, const struct l
     return 0;
 }
 
-static int open_all(struct opening *o, void (*on_entry)(void *ctx, const struct log_entry *e),
-                    void *ctx, bool *ret_drop) {
+/* Reads and judges all, and changes nothing on the disk but that it makes a missing log. */
+static int read_all(struct opening *o, bool *ret_drop) {
     int r = list_folder(o);
     if (r == 0)
         r = open_small_files(o);
@@ -371,6 +373,12 @@ static int open_all(struct opening *o, void (*on_entry)(void *ctx, const struct 
         r = log_search_evidence(o);
     if (r == 0)
         r = judge(o, ret_drop);
+    return r;
+}
+
+static int open_all(struct opening *o, void (*on_entry)(void *ctx, const struct log_entry *e),
+                    void *ctx, bool *ret_drop) {
+    int r = read_all(o, ret_drop);
     if (r == 0)
         r = remove_dead(o);
     if (r == 0)
@@ -386,13 +394,7 @@ static int open_all(struct opening *o, void (*on_entry)(void *ctx, const struct 
     return r;
 }
 
-int log_open(struct disk *disk, uint64_t segment_bytes,
-             void (*on_entry)(void *ctx, const struct log_entry *e), void *ctx,
-             struct replica_log **ret_log, struct log_open_info *ret_info, char ret_error[256]) {
-    if (segment_bytes == 0)
-        segment_bytes = LOG_SEGMENT_BYTES;
-    CHECK(segment_bytes >= LOG_SEGMENT_BYTES_MIN);
-    CHECK(segment_bytes <= LOG_APPEND_BYTES_MAX);
+static struct replica_log *log_new(struct disk *disk, uint64_t segment_bytes) {
     struct replica_log *l = xcalloc(1, sizeof *l);
     l->disk = disk;
     l->segment_bytes = segment_bytes;
@@ -402,21 +404,43 @@ int log_open(struct disk *disk, uint64_t segment_bytes,
     list_init(&l->waiting);
     list_init(&l->flying);
     list_init(&l->compactions);
+    return l;
+}
 
+static void opening_fini(struct opening *o) {
+    free(o->numbers);
+    free(o->spares);
+    free(o->found);
+    free(o->cuts);
+    free(o->bytes);
+}
+
+static struct log_open_info opening_info(const struct opening *o, bool drop) {
+    return (struct log_open_info){
+        .vote = o->log->vote,
+        .base = o->log->base,
+        .first_index = o->first_index,
+        .last_index = o->last_index,
+        .cut_bytes = o->torn_bytes,
+        .dropped = drop,
+    };
+}
+
+int log_open(struct disk *disk, uint64_t segment_bytes,
+             void (*on_entry)(void *ctx, const struct log_entry *e), void *ctx,
+             struct replica_log **ret_log, struct log_open_info *ret_info, char ret_error[256]) {
+    if (segment_bytes == 0)
+        segment_bytes = LOG_SEGMENT_BYTES;
+    CHECK(segment_bytes >= LOG_SEGMENT_BYTES_MIN);
+    CHECK(segment_bytes <= LOG_APPEND_BYTES_MAX);
+    struct replica_log *l = log_new(disk, segment_bytes);
     struct opening o = {.log = l, .disk = disk, .error = ret_error};
     bool drop = false;
     int r = open_all(&o, on_entry, ctx, &drop);
     if (r == 0) {
         l->last_index = o.last_index;
         *ret_log = l;
-        *ret_info = (struct log_open_info){
-            .vote = l->vote,
-            .base = l->base,
-            .first_index = o.first_index,
-            .last_index = o.last_index,
-            .cut_bytes = o.torn_bytes,
-            .dropped = drop,
-        };
+        *ret_info = opening_info(&o, drop);
         if (drop)
             LIST_FOREACH_SAFE (it, &l->segments)
                 segment_retire(LIST_ENTRY(it, struct segment, node), NULL);
@@ -424,10 +448,28 @@ int log_open(struct disk *disk, uint64_t segment_bytes,
     } else {
         log_free(l);
     }
-    free(o.numbers);
-    free(o.spares);
-    free(o.found);
-    free(o.cuts);
-    free(o.bytes);
+    opening_fini(&o);
     return r;
+}
+
+int log_check(struct disk *disk, struct log_open_info *ret_info, char ret_error[256]) {
+    struct replica_log *l = log_new(disk, LOG_SEGMENT_BYTES);
+    struct opening o = {.log = l, .disk = disk, .error = ret_error, .read_only = true};
+    bool drop = false;
+    int r = read_all(&o, &drop);
+    if (r == 0)
+        *ret_info = opening_info(&o, drop);
+    log_free(l);
+    opening_fini(&o);
+    return r;
+}
+
+int log_exists(struct disk *disk) {
+    struct disk_file *file = NULL;
+    uint64_t bytes = 0;
+    int r = disk->ops->open(disk, LOG_BASE_NAME, &file, &bytes);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    disk->ops->close(disk, file);
+    return 1;
 }

@@ -24,7 +24,7 @@ struct opening {
     size_t number_count;
     uint32_t *spares; /* serial numbers */
     size_t spare_count;
-    bool vote_missing;
+    bool read_only; /* log_check(): a missing log is not made */
 
     struct found *found; /* live segments and those beyond the stream, in order */
     size_t found_count;

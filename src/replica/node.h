@@ -25,6 +25,7 @@ struct node_options {
     uint8_t cluster_id[16];
     bool bootstrap;  /* an empty log begins with us as the only voter; otherwise it waits for a
                         leader */
+    bool begun;      /* the node has worked before: without its log it must not start */
     const char *dir; /* of store/ and snapshots/, real paths also under the simulator; copied */
     const char *peer_address; /* what others reach us at; copied, as the next two */
     const char *http_address; /* "" when it does not listen */

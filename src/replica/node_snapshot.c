@@ -1,13 +1,10 @@
 /* Snapshots: opening what is on the disk at start, taking snapshots and compacting the log behind
  * them, sending them, installing them.
  *
- * snapshot.meta names the one durable snapshot that counts, with what the core needs to know of it;
- * the file itself is snapshots/INDEX.mdb. It is written before the log is compacted or reset, so
- * that whatever a crash leaves behind, snapshot. meta and the log together are complete: at start
- * the store is brought to at least the log's beginning.
- *
- *   u32 version (1) | u64 index | u64 term | u64 membership index | lstr membership | lstr store
- * descriptor | u32 crc32c
+ * snapshot.meta (snapshot_meta.h) names the one durable snapshot that counts; the file itself is
+ * snapshots/INDEX.mdb. It is written before the log is compacted or reset, so that whatever a crash
+ * leaves behind, snapshot.meta and the log together are complete: at start the store is brought to
+ * at least the log's beginning.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +15,7 @@
 
 #include "base/plant.h"
 #include "replica/node_internal.h"
-
-enum { SNAPSHOT_META_VERSION = 1 };
+#include "replica/snapshot_meta.h"
 
 struct install {
     struct core_snapshot snapshot;
@@ -38,7 +34,7 @@ struct install {
 };
 
 static void snapshot_path(const struct node *n, uint64_t index, char out[4096]) {
-    snprintf(out, 4096, "%s/snapshots/%llu.mdb", n->o.dir, (unsigned long long)index);
+    snapshot_file_path(n->o.dir, index, out);
 }
 
 static void store_dir(const struct node *n, char out[4096]) {
@@ -66,41 +62,23 @@ static int rename_durably(const struct node *n, const char *from, const char *to
 
 static int meta_save(struct node *n, const struct core_snapshot *s,
                      const struct store_snapshot *info) {
-    struct buf b = {0}, part = {0};
-    buf_append_u32(&b, SNAPSHOT_META_VERSION);
-    buf_append_u64(&b, s->index);
-    buf_append_u64(&b, s->term);
-    buf_append_u64(&b, s->membership_index);
-    membership_encode(&s->membership, &part);
-    buf_append_lstr(&b, buf_slice(&part));
-    buf_reset(&part);
-    store_snapshot_encode(info, &part);
-    buf_append_lstr(&b, buf_slice(&part));
-    buf_append_u32(&b, crc32c(0, buf_slice(&b)));
-    int rc = n->disk->ops->replace_sync(n->disk, "snapshot.meta", buf_slice(&b));
+    struct snapshot_meta m = {.snapshot = *s, .info = *info};
+    struct buf b = {0};
+    snapshot_meta_encode(&m, &b);
+    int rc = n->disk->ops->replace_sync(n->disk, SNAPSHOT_META_NAME, buf_slice(&b));
     buf_fini(&b);
-    buf_fini(&part);
     return rc;
 }
 
 static int meta_load(struct node *n) {
+    struct snapshot_meta m;
     struct buf b = {0};
-    int rc = n->disk->ops->load(n->disk, "snapshot.meta", &b);
+    int rc = n->disk->ops->load(n->disk, SNAPSHOT_META_NAME, &b);
+    if (rc == 0 && !snapshot_meta_decode(buf_slice(&b), &m))
+        rc = -EBADMSG;
     if (rc == 0) {
-        struct reader r = reader_of(buf_slice(&b));
-        uint32_t version = reader_u32(&r);
-        struct core_snapshot s = {.index = reader_u64(&r)};
-        s.term = reader_u64(&r);
-        s.membership_index = reader_u64(&r);
-        struct slice membership = reader_lstr(&r), info = reader_lstr(&r);
-        uint32_t crc = reader_u32(&r);
-        if (!reader_done(&r) || version != SNAPSHOT_META_VERSION ||
-            crc != crc32c(0, slice_of(b.data, b.size - 4)) ||
-            !membership_decode(membership, &s.membership) ||
-            !store_snapshot_decode(info, &n->snapshot_info))
-            rc = -EBADMSG;
-        else
-            n->snapshot = s;
+        n->snapshot = m.snapshot;
+        n->snapshot_info = m.info;
     }
     buf_fini(&b);
     return rc == -ENOENT ? 0 : rc;
@@ -124,27 +102,53 @@ static void load_entry(void *ctx, const struct log_entry *e) {
     memlog_append(&n->memlog, e->index, &entry);
 }
 
-static int store_open_here(struct node *n, const char *dir) {
-    struct store_options options = {
+static struct store_options store_options(const struct node *n, const char *dir) {
+    return (struct store_options){
         .dir = dir,
         .map_bytes = n->o.map_bytes,
         .max_data_bytes = n->o.max_data_bytes,
         .boot_id = n->o.boot_id,
     };
+}
+
+static int store_open_here(struct node *n, const char *dir) {
+    struct store_options options = store_options(n, dir);
     return store_open(&options, &n->store);
 }
 
-/* Empties the store and fills it from the snapshot, when there is one. */
+/* What lies in the folder at start may have been damaged since: a record with a changed byte would
+ * be served. The node has all that it takes to make the store anew. */
+static int store_open_checked(struct node *n, const char *dir) {
+    struct store_options options = store_options(n, dir);
+    char problem[256] = "";
+    options.check = true;
+    int rc = store_open_explained(&options, &n->store, problem);
+    if (rc == STORE_DAMAGED)
+        log_error("store-rebuild", "node=%llu reason=%s", (unsigned long long)n->o.id,
+                  log_quote(slice_str(problem)));
+    else if (rc == STORE_UNTRUSTED)
+        log_warn("store-rebuild",
+                 "node=%llu reason=\"the operating system was not shut down cleanly\"",
+                 (unsigned long long)n->o.id);
+    return rc;
+}
+
+/* Empties the store and fills it from the snapshot, when there is one. What is there stays when the
+ * snapshot turns out to be damaged, for somebody to look at. */
 static int store_rebuild(struct node *n, const char *dir) {
-    int rc = store_wipe(dir);
-    if (rc == 0 && n->snapshot.index > 0) {
-        char path[4096];
-        snapshot_path(n, n->snapshot.index, path);
+    char path[4096];
+    int rc = 0;
+    snapshot_path(n, n->snapshot.index, path);
+    if (n->snapshot.index > 0) {
         struct store_snapshot found;
         rc = store_snapshot_verify(path, &n->snapshot_info, &found);
-        if (rc == 0)
-            rc = store_snapshot_install(path, dir, n->o.boot_id);
+        if (rc == -ENOENT)
+            rc = -EBADMSG;
     }
+    if (rc == 0)
+        rc = store_wipe(dir);
+    if (rc == 0 && n->snapshot.index > 0)
+        rc = store_snapshot_install(path, dir, n->o.boot_id);
     return rc == 0 ? store_open_here(n, dir) : rc;
 }
 
@@ -209,7 +213,12 @@ int node_load_state(struct node *n, char ret_error[256]) {
     struct log_open_info info;
     remove_leftovers(n);
     store_dir(n, dir);
-    int rc = log_open(n->disk, n->o.log_segment_bytes, load_entry, n, &n->log, &info, ret_error);
+    int rc = n->o.begun ? log_exists(n->disk) : 1;
+    if (rc == 0) {
+        snprintf(ret_error, 256, "log/base is missing, though this node has worked before");
+        return -EBADMSG;
+    }
+    rc = log_open(n->disk, n->o.log_segment_bytes, load_entry, n, &n->log, &info, ret_error);
     if (rc < 0)
         return rc;
     n->vote = info.vote;
@@ -217,18 +226,15 @@ int node_load_state(struct node *n, char ret_error[256]) {
         log_warn("log-tail-cut", "node=%llu bytes=%llu", (unsigned long long)n->o.id,
                  (unsigned long long)info.cut_bytes);
     if ((rc = meta_load(n)) < 0) {
-        snprintf(ret_error, 256, "snapshot.meta in %.150s is damaged", n->o.dir);
+        snprintf(ret_error, 256, "%.150s/snapshot.meta, offset 0: damaged", n->o.dir);
         return rc;
     }
     if ((rc = log_fit_snapshot(n, &info.base)) < 0) {
         snprintf(ret_error, 256, "the log in %.150s does not go on from the snapshot", n->o.dir);
         return rc;
     }
-    rc = store_open_here(n, dir);
-    if (rc == STORE_UNTRUSTED) {
-        log_warn("store-rebuild",
-                 "node=%llu reason=\"the operating system was not shut down cleanly\"",
-                 (unsigned long long)n->o.id);
+    rc = store_open_checked(n, dir);
+    if (rc == STORE_UNTRUSTED || rc == STORE_DAMAGED) {
         rc = store_rebuild(n, dir);
     } else if (rc == 0 && (store_applied_index(n->store) + 1 < n->memlog.first_index ||
                            store_applied_index(n->store) < n->snapshot.index)) {
@@ -241,7 +247,14 @@ int node_load_state(struct node *n, char ret_error[256]) {
                     store_applied_index(n->store) < n->snapshot.index))
         rc = -EBADMSG;
     if (rc < 0) {
-        snprintf(ret_error, 256, "the store in %.150s cannot be opened: %s", dir, strerror(-rc));
+        if (rc == -EBADMSG)
+            snprintf(
+                ret_error, 256,
+                "the store must be made anew, and the snapshot in %.120s is damaged or missing",
+                n->o.dir);
+        else
+            snprintf(ret_error, 256, "the store in %.150s cannot be opened: %s", dir,
+                     strerror(-rc));
         return rc;
     }
     n->log_bytes_at_snapshot = 0;

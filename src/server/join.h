@@ -1,7 +1,7 @@
 /* Joining a running system: asks its leader, through any of its nodes, for an id (ENGINE rule M2: a
  * fresh one for every join) and for membership. */
 #pragma once
-#include "server/identity.h"
+#include "replica/identity.h"
 
 /* Asks until it is taken or a minute is over. nodes: "host:port,..."; peer_address: what the others
  * will reach us at. False: the reason was said on stderr. */

@@ -113,10 +113,11 @@ static const struct replica_env_ops env_ops = {
 
 /* ---- the loop ---- */
 
-/* The cluster exists now: should this log ever be lost, the node must not begin another one under
- * the same name. */
-static void bootstrapped(struct replica_thread *t) {
+/* The cluster exists now, and this node is part of it: should its log ever be lost, it must neither
+ * begin another cluster under the same name nor go on under this id. */
+static void note_begun(struct replica_thread *t) {
     t->identity.bootstrap = false;
+    t->identity.begun = true;
     int rc = identity_save(t->options.data, &t->identity);
     if (rc < 0)
         env_fatal(t, strerror(-rc));
@@ -132,8 +133,8 @@ static void on_turn_end(void *ctx) {
         loop_stop(t->loop);
         return;
     }
-    if (t->identity.bootstrap && node_commit_index(t->node) > 0)
-        bootstrapped(t);
+    if (!t->identity.begun && node_commit_index(t->node) > 0)
+        note_begun(t);
     timer_set(t->timer, node_deadline_ms(t->node));
 }
 
@@ -242,6 +243,7 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
     struct node_options options = {
         .id = id->node_id,
         .bootstrap = id->bootstrap,
+        .begun = id->begun,
         .dir = o->data,
         .peer_address = transport_address(t->transport),
         .http_address = http_address,
@@ -258,6 +260,12 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
     int rc = node_new(&options, &env_ops, t, t->disk, &t->node, error);
     if (rc < 0) {
         fprintf(stderr, "cotidal: %s\n", *error ? error : strerror(-rc));
+        if (rc == -EBADMSG)
+            fprintf(stderr,
+                    "cotidal: to see all that is wrong: cotidal check %s\n"
+                    "cotidal: to let the node join the others anew: cotidal rejoin %s --join "
+                    "HOST:PORT\n",
+                    o->data, o->data);
         return false;
     }
     transport_set_node(t->transport, t->node, id->node_id, id->cluster_id);

@@ -1,8 +1,8 @@
 /* The database node of a process: its thread, loop, disk and network around struct node. */
 #pragma once
+#include "replica/identity.h"
 #include "replica/node.h"
 #include "replica/transport.h"
-#include "server/identity.h"
 #include "server/options.h"
 
 struct replica_thread;

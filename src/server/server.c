@@ -187,9 +187,8 @@ static bool find_identity(struct server *s) {
         return true;
     if (rc != -ENOENT) {
         fprintf(stderr, "cotidal: %s/node.meta: %s\n", o->data,
-                rc == -EBADMSG
-                    ? "damaged; restore it from a backup, or let an empty folder join anew"
-                    : strerror(-rc));
+                rc == -EBADMSG ? "damaged; let the node join the others anew: cotidal rejoin"
+                               : strerror(-rc));
         return false;
     }
     if (*o->join) {

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "base/bytes.h"
+
 enum { READERS_MAX = 512 };
 
 #ifdef __SANITIZE_THREAD__
@@ -111,6 +113,15 @@ void env_close(struct env *e) {
 
 int env_sync(struct env *e) {
     return from_lmdb(mdb_env_sync(e->handle, 1));
+}
+
+uint64_t env_offset(const struct env *e, struct slice key) {
+    MDB_stat stat;
+    if (mdb_env_stat(e->handle, &stat))
+        return 0;
+    /* A key lies in a leaf page, and a page begins with its number. */
+    uint64_t within = (uint64_t)(uintptr_t)key.data & (stat.ms_psize - 1);
+    return get_u64le(key.data - within) * stat.ms_psize + within;
 }
 
 int env_copy(struct env *e, int fd) {

@@ -50,6 +50,8 @@ int env_open(struct env *e, const char *dir, uint64_t map_bytes) WARN_UNUSED;
 int env_open_file(struct env *e, const char *path, uint64_t file_bytes) WARN_UNUSED;
 void env_close(struct env *e);
 int env_sync(struct env *e) WARN_UNUSED;
+/* Where in the file a key stands that a table_*() call gave out. */
+uint64_t env_offset(const struct env *e, struct slice key);
 /* Writes a consistent copy to fd. Any thread; it waits for the open write transaction to end, so
  * the thread that has one open must not call it. */
 int env_copy(struct env *e, int fd) WARN_UNUSED;

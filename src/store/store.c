@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/check_impl.h"
 #include "store/files.h"
 #include "store/once.h"
-#include "store/store_impl.h"
 
 static int lock_folder(const char *dir, int *ret_fd) {
     if (mkdir(dir, 0700) == 0) {
@@ -99,7 +99,24 @@ static void free_store(struct store *s) {
     free(s);
 }
 
+/* Before LMDB sees the file. */
+static int check_files(const struct store *s, char *ret_problem) {
+    struct store_check c;
+    int rc = store_check_folder(s->dir, s->boot_id, NULL, NULL, &c);
+    if (rc == -EBADMSG) {
+        if (ret_problem)
+            memcpy(ret_problem, c.problem, sizeof c.problem);
+        return STORE_DAMAGED;
+    }
+    return rc < 0 ? rc : 0; /* claim() finds out about the rest */
+}
+
 int store_open(const struct store_options *options, struct store **ret_store) {
+    return store_open_explained(options, ret_store, NULL);
+}
+
+int store_open_explained(const struct store_options *options, struct store **ret_store,
+                         char *ret_problem) {
     struct store *s = xcalloc(1, sizeof *s);
     s->dir = xstrdup(options->dir);
     s->boot_id = xstrdup(options->boot_id);
@@ -109,6 +126,8 @@ int store_open(const struct store_options *options, struct store **ret_store) {
     session_table_init(&s->sessions, &s->state);
     keyspace_init(&s->ks, &s->txn, &s->state, &s->hashes, true);
     int rc = lock_folder(s->dir, &s->lock_fd);
+    if (rc == 0 && options->check)
+        rc = check_files(s, ret_problem);
     if (rc == 0)
         rc = claim(s);
     if (rc == 0)

@@ -34,16 +34,21 @@ struct store_options {
     uint64_t map_bytes;      /* the LMDB map's size: the most the file can grow to; page multiple */
     uint64_t max_data_bytes; /* quota on live data, see store_over_quota(); 0: none */
     const char *boot_id;     /* identifies this boot of the operating system; copied */
+    bool check;              /* look at every page and record first (store/check.h) */
 };
 
 enum store_open_result {
     STORE_OPENED = 0,
     STORE_UNTRUSTED = 1, /* the operating system crashed since it was last open: wipe and rebuild */
+    STORE_DAMAGED = 2,   /* options.check found something: wipe and rebuild */
 };
 
-/* Opens or creates. On STORE_UNTRUSTED nothing is open and *ret_store is untouched. -EBUSY: open
+/* Opens or creates. On STORE_UNTRUSTED and STORE_DAMAGED nothing is open and *ret_store is
+ * untouched; ret_problem (NULL, or 256 bytes) says what STORE_DAMAGED is about. -EBUSY: open
  * already, here or in another process. -EBADMSG: damaged. -EPROTONOSUPPORT: of another format. */
 int store_open(const struct store_options *options, struct store **ret_store) WARN_UNUSED;
+int store_open_explained(const struct store_options *options, struct store **ret_store,
+                         char *ret_problem) WARN_UNUSED;
 /* Syncs, writes the clean-stop mark, closes. Takes the store. */
 int store_close(struct store *s) WARN_UNUSED;
 /* As after a process crash: closes without sync or mark (simulator, fatal paths). An open write

@@ -1,8 +1,8 @@
 /* store_verify(): everything that is kept up incrementally, computed again from the records. */
 #include <errno.h>
 
+#include "store/check_impl.h"
 #include "store/once.h"
-#include "store/store_impl.h"
 
 struct verifying {
     struct store_view *view;
@@ -118,16 +118,19 @@ static int check_count(struct verifying *v, enum table table, uint64_t want) {
     return rc ? rc : count == want ? 0 : -EBADMSG;
 }
 
-int store_verify(struct store_view *view, struct hash128 *ret_digest) {
+int store_verify_at(struct store_view *view, struct hash128 *ret_digest, uint64_t *ret_offset) {
     CHECK(view->active);
     struct verifying v = {.view = view};
     struct slice key, bytes;
+    *ret_offset = 0;
     struct state found = view->state;
     keyspace_reset(&view->ks);
     int rc = table_first(&view->txn, TABLE_MAIN, &key, &bytes);
     for (; rc == 0; rc = table_next(&view->txn, TABLE_MAIN, &key, &bytes)) {
-        if ((rc = check_record(&v, key, bytes)))
+        if ((rc = check_record(&v, key, bytes))) {
+            *ret_offset = env_offset(view->txn.env, key);
             return rc;
+        }
     }
     if (rc < 0)
         return rc;
@@ -152,4 +155,9 @@ int store_verify(struct store_view *view, struct hash128 *ret_digest) {
         return -EBADMSG;
     *ret_digest = state_digest(&found);
     return 0;
+}
+
+int store_verify(struct store_view *view, struct hash128 *ret_digest) {
+    uint64_t offset;
+    return store_verify_at(view, ret_digest, &offset);
 }

@@ -2,8 +2,8 @@
  *
  * The first byte of the input chooses: bit 0: put right the marks and checksums, so that what is
  * behind them is reached; bit 1: make the file as long as its head says; bit 2: the second half is
- * a second segment. Whatever log_open() makes of it, a log that it accepts must take an append and
- * be found again with it. */
+ * a second segment. Whatever log_open() makes of it, log_check() must have said before, and a log
+ * that it accepts must take an append and be found again with it. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,8 +132,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (choice & 4)
         put_segment(d, 2, data + first, size - first, choice);
     struct seen s;
-    struct log_open_info info;
+    struct log_open_info info, checked = {0};
+    char error[256] = "";
+    uint64_t ops = mem_disk_ops(d);
+    int verdict = log_check(d, &checked, error);
+    CHECK(mem_disk_ops(d) == ops);
+    CHECK((verdict < 0) == (error[0] != 0));
     struct replica_log *l = open_log(d, &s, &info);
+    CHECK((l != NULL) == (verdict == 0));
+    if (l)
+        CHECK(info.first_index == checked.first_index);
+    if (l)
+        CHECK(info.last_index == checked.last_index);
     if (l && info.last_index < UINT64_MAX - 1)
         append_and_find(d, l, &info);
     else
