@@ -49,7 +49,7 @@ static const struct {
 static const char exit_codes_help[] =
     "Exit codes:\n"
     "  0  done\n"
-    "  1  no: no such key (get, del), no leader or copies that differ (status)\n"
+    "  1  no: no such key (get, del), no leader or copies that differ (status), damage (check)\n"
     "  2  the command line is wrong\n"
     "  3  no node could be reached; nothing was changed\n"
     "  4  the server refused; nothing was changed\n"

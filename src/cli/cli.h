@@ -16,7 +16,8 @@
 /* Exit codes, for scripts: a 4 has changed nothing, a 5 may have. */
 enum cli_exit {
     CLI_OK = 0,
-    CLI_NO = 1,          /* get, del: no such key; status: no leader, or copies that differ */
+    CLI_NO =
+        1, /* get, del: no such key; status: no leader, or copies that differ; check: damaged */
     CLI_USAGE = 2,       /* the command line is wrong; nothing was sent */
     CLI_UNREACHABLE = 3, /* no answer; nothing was changed */
     CLI_REFUSED = 4,     /* the server answered with an error; nothing was changed */
@@ -29,13 +30,14 @@ enum cli_option_set {
     CLI_SET_COMMON = 1 << 0,
     CLI_SET_STORE = 1 << 1,
     CLI_SET_CONDITION = 1 << 2,
+    CLI_SET_JSON = 1 << 3, /* of those that talk to nobody; in CLI_SET_COMMON too */
 };
 
 /* X(field, type, option, environment, value's name or "" for a switch, set, help) */
 #define CLI_OPTIONS(X)                                                                             \
     X(to, const char *, "--to", "COTIDAL_TO", "URL", CLI_SET_COMMON,                               \
       "which node to ask (default http://127.0.0.1:8080)")                                         \
-    X(json, const char *, "--json", "COTIDAL_JSON", "", CLI_SET_COMMON,                            \
+    X(json, const char *, "--json", "COTIDAL_JSON", "", CLI_SET_COMMON | CLI_SET_JSON,             \
       "print JSON, for machines")                                                                  \
     X(timeout, const char *, "--timeout", "COTIDAL_TIMEOUT", "DURATION", CLI_SET_COMMON,           \
       "how long to wait for an answer (default 15s)")                                              \
@@ -58,6 +60,8 @@ enum cli_option_set {
     X("del", cli_del, CLI_SET_COMMON | CLI_SET_CONDITION, 1, 1, "KEY", "delete a key")             \
     X("member", cli_member, CLI_SET_COMMON, 2, 2, "remove ID",                                     \
       "take a node out of the cluster (two voters stay at the least)")                             \
+    X("check", cli_check, CLI_SET_JSON, 1, 1, "DIR|FILE",                                          \
+      "whether the files of a stopped node, or of a backup, are what was written")                 \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
       "the Redis commands this version has, as a Markdown table")
 
@@ -86,4 +90,9 @@ int cli_get(const struct cli_args *args);
 int cli_set(const struct cli_args *args);
 int cli_del(const struct cli_args *args);
 int cli_member(const struct cli_args *args);
+int cli_check(const struct cli_args *args);
 int cli_commands(const struct cli_args *args);
+
+/* Locks a data folder as a node does, until the descriptor is closed. A node that runs there keeps
+ * us out, and we keep one from starting. Or, having said why, a negative enum cli_exit. */
+int cli_lock_folder(const char *dir);
