@@ -232,11 +232,13 @@ bool reads_on_reply(struct upstream_link *link, const struct link_reply *r) {
             ask_elsewhere(link, req);
         break;
     case LINK_UNAVAILABLE:
+        req->doubt |= req->kind == UPSTREAM_ADMIN;
         ask_elsewhere(link, req);
         break;
     default:
+        /* In doubt: that there is nothing to do any more may be this request's own doing. */
         if (r->reply.size)
-            request_finish(req, UPSTREAM_NOT_APPLIED, 0, r->reply);
+            request_finish(req, req->doubt ? UPSTREAM_UNKNOWN : UPSTREAM_NOT_APPLIED, 0, r->reply);
         else
             request_fail(req, UPSTREAM_NOT_APPLIED, "BUSY the node refused");
     }

@@ -63,7 +63,8 @@ enum link_status {
     LINK_BUSY = 2, /* refused before the log: not applied; the reply says why (an error reply) */
     LINK_SESSION_GONE = 3, /* the client session is gone: unknown whether the write was applied */
     LINK_UNAVAILABLE =
-        4, /* this node cannot answer now (no leader, behind); not applied by this attempt */
+        4, /* this node cannot answer now (no leader, behind). A write was not applied by this
+              attempt; an ADMIN request that changes something may yet be carried out */
     LINK_REFUSED = 5, /* never to be retried: not applied; the reply says why */
 };
 

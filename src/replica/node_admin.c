@@ -6,8 +6,9 @@
  *   NODE.TRANSFER to from              whoever leads: answered when `to` leads, or (to = 0) when
  *                                      `from` does not. So it may be asked again of the next one.
  *
- * A leader that loses its leadership answers NOT_LEADER to all that wait, and the gateways ask the
- * next one. */
+ * A leader that loses its leadership sends all that wait to the next one: with NOT_LEADER those
+ * that wanted just that, with UNAVAILABLE the others, since their change may be in the log already.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,7 +50,8 @@ void node_joins_fail(struct node *n, struct node_link *l) {
     LIST_FOREACH_SAFE (it, &n->joins) {
         struct join *j = LIST_ENTRY(it, struct join, node);
         if (l == NULL) {
-            node_join_answer(n, j, LINK_NOT_LEADER, NULL);
+            node_join_answer(n, j, j->stage == JOIN_TRANSFER ? LINK_NOT_LEADER : LINK_UNAVAILABLE,
+                             NULL);
         } else if (j->link == l) {
             join_free(n, j);
         }
