@@ -184,11 +184,15 @@ static bool admit(struct gateway *gw) {
 }
 
 void gateway_add_http(struct gateway *gw, struct stream *s) {
-    if (admit(gw))
+    if (admit(gw)) {
         http_conn_new(gw, s);
-    else
-        conn_refuse(s, slice_str("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
-                                 "Content-Length: 0\r\nRetry-After: 1\r\n\r\n"));
+        return;
+    }
+    struct buf answer = {0};
+    http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
+                          gateway_wall_ms(gw), false);
+    conn_refuse(s, buf_slice(&answer));
+    buf_fini(&answer);
 }
 
 void gateway_add_redis(struct gateway *gw, struct stream *s) {

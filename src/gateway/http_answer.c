@@ -126,10 +126,13 @@ void http_put_bare_problem(struct buf *out, int status, const char *detail, uint
     struct http_problem p = {.status = status,
                              .code = status == 408   ? "timeout"
                                      : status == 503 ? "busy"
-                                                     : "malformed"};
+                                                     : "malformed",
+                             .retry_after_ms = status == 503 ? RETRY_AFTER_MS : 0};
     put_problem_json(&json, &p, slice_str(detail));
     http1_put_status(out, status, wall_ms / 1000);
     http1_put_header(out, "Connection", slice_str("close"));
+    if (p.retry_after_ms)
+        http1_put_header_u64(out, "Retry-After", (p.retry_after_ms + 999) / 1000);
     http1_put_header(out, "Content-Type", slice_str("application/problem+json"));
     http1_put_header_u64(out, "Content-Length", json.size);
     buf_append_str(out, "\r\n");
@@ -149,11 +152,9 @@ int http_error_status(struct slice reply, const char **ret_code) {
         {"-WRONGTYPE", 409, "wrong_type"},
         {"-UNAVAILABLE", 503, "unavailable"},
         {"-BUSY", 503, "busy"},
-        {"-TIMEOUT", 503, "timeout"},
         {"-MISMATCH", 422, "idempotency_key_reused"},
         {"-ONCEFULL", 503, "idempotency_full"},
         {"-NOTKEPT", 410, "answer_not_kept"},
-        {"-CLUSTERDOWN", 503, "unavailable"},
         {"-ERR value is not an integer", 409, "not_an_integer"},
         {"-ERR increment or decrement would overflow", 409, "overflow"},
         {"-ERR string exceeds maximum", 413, "too_large"},

@@ -20,12 +20,18 @@ enum {
 /* ---- answers -----------------------------------------------------------------------------------
  */
 
+struct slice redis_malformed_reply(const struct redis_request *r) {
+    bool write = r->base.up.kind == UPSTREAM_WRITE && !r->read;
+    return slice_str(write ? "-ERR the database node sent a malformed reply; applied: unknown\r\n"
+                           : "-ERR the database node sent a malformed reply; applied: no\r\n");
+}
+
 void redis_request_reply(struct redis_request *r, struct slice neutral) {
     struct buf *out = conn_request_out(&r->base);
     if (reply_is_error(neutral))
         METRIC_ADD(&r->base.conn->gw->metrics, redis_errors_total, 1);
     if (!r->silent && !resp_append_reply(out, neutral, r->version))
-        buf_append_str(out, "-ERR the database node sent a malformed reply\r\n");
+        buf_append_slice(out, redis_malformed_reply(r));
     conn_request_done(&r->base);
 }
 

@@ -67,6 +67,9 @@ void redis_request_free(struct conn_request *r);
 /* Answers with a neutral reply in the request's version, unless it is silent; frees the request. */
 void redis_request_reply(struct redis_request *r, struct slice neutral);
 
+/* The error reply in the place of one that is not well formed. */
+struct slice redis_malformed_reply(const struct redis_request *r);
+
 /* Commands answered here. `out` takes exactly one neutral reply. args->args[0] is the name. */
 typedef void (*redis_local_fn)(struct redis_conn *rc, const struct argv *args, struct buf *out);
 /* Commands that ask the upstream, or end or change the flow. Returns false when they must wait

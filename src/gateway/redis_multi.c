@@ -115,7 +115,7 @@ static void watch_answer(struct conn_request *base, enum upstream_outcome outcom
     }
     w->base.rc->multi.watch_lost = true;
     if (!reply_is_error(reply))
-        reply = slice_str("-ERR the database node sent a malformed reply\r\n");
+        reply = redis_malformed_reply(&w->base);
     redis_request_reply(&w->base, reply);
 }
 
@@ -225,7 +225,7 @@ static void exec_answer(struct conn_request *base, enum upstream_outcome outcome
     struct buf merged = {0};
     if (!exec_merge(e, rest, &merged)) {
         buf_reset(&merged);
-        reply_error(&merged, "ERR the database node sent a malformed reply");
+        buf_append_slice(&merged, redis_malformed_reply(&e->base));
     }
     redis_client_update(e->base.rc);
     redis_request_reply(&e->base, buf_slice(&merged));
