@@ -106,6 +106,27 @@ static void print_head(const json_t *status, size_t alive, size_t count) {
            number_of(status, "snapshot_index"));
 }
 
+/* A line for each node that is at something that takes long. */
+static void print_work(const json_t *members) {
+    const double mib = 1024 * 1024;
+    size_t i;
+    const json_t *member;
+    json_array_foreach(members, i, member) {
+        const json_t *work = json_object_get(member, "work");
+        if (!json_is_object(work))
+            continue;
+        uint64_t from = number_of(work, "from"), done = number_of(work, "done"),
+                 total = number_of(work, "total");
+        printf("\nNode %" PRIu64 " is %s", number_of(member, "id"), text_of(work, "what"));
+        if (from)
+            printf(" from node %" PRIu64, from);
+        if (total)
+            printf(": %.1f of %.1f MiB, %d %%", (double)done / mib, (double)total / mib,
+                   (int)(100.0 * (double)done / (double)total));
+        printf(".\n");
+    }
+}
+
 /* The table and a verdict; returns the exit code. */
 static int print_status(const json_t *status) {
     const json_t *members = json_object_get(status, "members");
@@ -121,6 +142,7 @@ static int print_status(const json_t *status) {
     print_head(status, alive, count);
     print_table(rows, count);
     free(rows);
+    print_work(members);
 
     enum digest_verdict verdict = compare_digests(members);
     if (alive > 1 && verdict == DIGESTS_EQUAL)

@@ -64,6 +64,12 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
         n->o.log_trailing_bytes = 16u << 20;
     if (n->o.append_bytes == 0)
         n->o.append_bytes = NODE_APPEND_BYTES;
+    if (n->o.log_laggard_bytes == 0)
+        n->o.log_laggard_bytes = NODE_LAGGARD_FACTOR * n->o.snapshot_log_bytes;
+    if (n->o.snapshot_piece_bytes == 0)
+        n->o.snapshot_piece_bytes = WIRE_PIECE_BYTES;
+    if (n->o.snapshot_rate_bytes > 0 && n->o.snapshot_rate_bytes < NODE_SNAPSHOT_RATE_MIN)
+        n->o.snapshot_rate_bytes = NODE_SNAPSHOT_RATE_MIN;
     ops->random(env, &n->rand.state, sizeof n->rand.state);
     memlog_init(&n->memlog);
     list_init(&n->writes);
@@ -73,6 +79,9 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
     list_init(&n->reads_applying);
     list_init(&n->peers);
     list_init(&n->joins);
+    list_init(&n->fetches);
+    for (size_t i = 0; i < ARRAY_COUNT(n->served); i++)
+        n->served[i].fd = -1;
     list_init(&n->links);
     ops->random(env, &n->round,
                 sizeof n->round); /* answers to an earlier life's rounds must not match */
@@ -101,7 +110,9 @@ static void node_release(struct node *n) {
     }
     node_read_fail_all(n);
     node_joins_fail(n, NULL);
-    node_install_drop(n);
+    node_install_fini(n);
+    node_retire_fini(n);
+    node_fetch_fini(n);
     core_free(n->core);
     node_free_writes(n);
     LIST_FOREACH_SAFE (it, &n->sealed) {
@@ -153,7 +164,8 @@ void node_abandon(struct node *n) {
 }
 
 bool node_idle(const struct node *n) {
-    return list_empty(&n->writes) && !n->taking && !n->compacting && !n->install;
+    return list_empty(&n->writes) && !n->taking && !n->compacting && !n->fetch_job &&
+           node_install_idle(n);
 }
 
 /* ---- time ---- */
@@ -176,6 +188,7 @@ uint64_t node_deadline_ms(const struct node *n) {
         at = earlier(at, n->sweep_at_ms);
     if (n->install)
         at = earlier(at, node_install_deadline(n));
+    at = earlier(at, node_fetch_deadline(n));
     return at;
 }
 
@@ -232,6 +245,7 @@ void node_tick(struct node *n) {
     }
     if (n->install)
         node_install_tick(n);
+    node_fetch_tick(n);
     node_sweep(n, now);
     node_settle(n);
     node_handover_turn(n);
@@ -266,6 +280,10 @@ void node_stop(struct node *n, void (*done)(void *ctx), void *ctx) {
 }
 
 /* ---- looking in ---- */
+
+const struct node_counters *node_counters(const struct node *n) {
+    return &n->counters;
+}
 
 uint64_t node_id(const struct node *n) {
     return n->o.id;

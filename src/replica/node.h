@@ -43,9 +43,13 @@ struct node_options {
     uint64_t log_trailing_bytes; /* entries kept behind a snapshot for nodes that lag; 0: 16 MiB */
     uint64_t
         append_bytes; /* entries in one message to a follower, the first one at least; 0: 16 MiB */
-    uint64_t log_segment_bytes; /* 0: the log's default */
-    uint64_t map_bytes;         /* of the store */
-    uint64_t max_data_bytes;    /* quota; 0: none */
+    uint64_t log_laggard_bytes;    /* kept likewise for followers that are on their way; 0: 16 times
+                                      snapshot_log_bytes */
+    uint64_t snapshot_rate_bytes;  /* handed out a second, at least 64 KiB; 0: no limit */
+    uint32_t snapshot_piece_bytes; /* asked for at a time; 0: WIRE_PIECE_BYTES, the most */
+    uint64_t log_segment_bytes;    /* 0: the log's default */
+    uint64_t map_bytes;            /* of the store */
+    uint64_t max_data_bytes;       /* quota; 0: none */
 };
 
 /* On failure ret_error (256 bytes) says what and what to do. */
@@ -88,6 +92,15 @@ enum node_transfer {
 };
 enum node_transfer node_transfer(struct node *n, uint64_t id);
 bool node_handing_over(const struct node *n);
+
+/* Since the process began. */
+struct node_counters {
+    uint64_t snapshots_taken, snapshots_installed;
+    uint64_t installs_resumed;        /* went on with what had been fetched before */
+    uint64_t install_sources_changed; /* went on with another node */
+    uint64_t pieces_asked_again;
+};
+const struct node_counters *node_counters(const struct node *n);
 
 /* For tests, the simulator and status. */
 uint64_t node_id(const struct node *n);

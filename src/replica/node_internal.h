@@ -37,11 +37,18 @@ enum {
     NODE_SWEEP_EVERY_MS = 100,
     NODE_READ_TIMEOUT_MS = 3000,
     NODE_HOLD_TIMEOUT_MS = 2000,
-    NODE_INSTALL_TIMEOUT_MS = 5000,
+    NODE_INSTALL_TIMEOUT_MS = 5000, /* without a piece, when nobody says that it has the file */
+    NODE_INSTALL_LIMIT_MS = 60000,  /* without a piece, whatever they say */
+    NODE_INSTALL_OFFER_MS = 3000,   /* a leader offers a snapshot again that was not installed */
+    NODE_SOURCE_TIMEOUT_MS = 3000,  /* without a piece, before another node is asked */
+    NODE_FETCH_AGAIN_MS = 500,      /* before a piece is asked for again */
     NODE_JOIN_TIMEOUT_MS = 10000,
     NODE_TRANSFER_TIMEOUT_MS = 5000,
     NODE_STOP_HANDOVER_MS = 2000, /* a leader that stops tries for so long to hand over */
-    NODE_FETCHES_PENDING = 4,
+    NODE_FETCHES_PENDING = 8,
+    NODE_LAGGARD_MS = 30000,           /* the log is kept for followers heard of within that time */
+    NODE_LAGGARD_FACTOR = 16,          /* up to so many times snapshot_log_bytes */
+    NODE_SNAPSHOT_RATE_MIN = 64 << 10, /* a lower limit would look like a node that is gone */
 };
 
 enum node_state {
@@ -99,7 +106,10 @@ struct peer {
     uint64_t heard_ms; /* 0: never */
     uint64_t term, applied;
     struct hash128 digest;
-    uint64_t read_checked; /* the highest read round it confirmed in this term */
+    uint64_t read_checked;                  /* the highest read round it confirmed in this term */
+    uint64_t snapshot_index, snapshot_hash; /* that it says it hands out; 0: none */
+    uint64_t fetch_index, fetched_ms; /* the snapshot of ours that it fetches, and when last */
+    struct node_work work;
 };
 
 /* A membership operation that somebody waits for. */
@@ -114,6 +124,14 @@ struct join {
     bool begun;   /* leadership was handed over at least once */
     uint64_t deadline_ms;
     char address[MEMBER_ADDRESS_BYTES_MAX];
+};
+
+/* A snapshot file that others fetch; open, so that it outlives its name. */
+struct served_file {
+    uint64_t index, hash;
+    int fd;         /* -1: none */
+    uint32_t users; /* pieces of it that wait or are being read */
+    uint64_t asked_ms;
 };
 
 struct node {
@@ -199,8 +217,16 @@ struct node {
     bool take_done; /* written; waits until our own log is durable up to it */
     bool compacting;
     uint64_t log_bytes_at_snapshot;
-    uint64_t fetched_ms;     /* when somebody last asked for a piece */
-    struct install *install; /* under way, NULL otherwise */
+    struct install *install;   /* under way, NULL otherwise */
+    struct install *parked;    /* given up, with what it has fetched; NULL: none */
+    struct retiring *retiring; /* the store that was replaced, while it is being closed */
+
+    /* handing them out */
+    struct list fetches; /* pieces that were asked for, in order */
+    uint32_t fetch_count;
+    struct fetch_job *fetch_job; /* being read; NULL: none */
+    uint64_t fetch_free_us;      /* when the rate limit allows the next piece */
+    struct served_file served[3];
 
     /* wire scratch */
     struct buf frame;
@@ -216,6 +242,7 @@ struct node {
     uint32_t link_count;
     uint64_t protocol_errors;
     uint64_t entries_proposed, commands_proposed;
+    struct node_counters counters;
 };
 
 struct sealed_batch {
@@ -292,14 +319,36 @@ void node_handover_turn(struct node *n);
 /* ---- node_status.c ---- */
 void node_status_reply(struct node *n, struct buf *out);
 
-/* ---- node_snapshot.c ---- */
-struct install;
+/* ---- node_snapshot.c: at start; taking ---- */
 int node_load_state(struct node *n, char ret_error[256]); /* opens log and store at start */
+int node_store_open(const struct node *n, const char *dir,
+                    struct store **ret_store); /* any thread */
+void node_snapshot_path(const struct node *n, uint64_t index, char out[4096]);
+bool node_snapshot_is(const struct node *n, uint64_t index, uint64_t hash);
+int node_rename_durably(const struct node *n, const char *from, const char *to);
+int node_meta_save(struct node *n, const struct core_snapshot *s,
+                   const struct store_snapshot *info);
+bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *descriptor);
 void node_snapshot_tick(struct node *n);
+void node_work_now(const struct node *n, struct node_work *ret);
+
+/* ---- node_install.c: fetching a snapshot and putting it in place ---- */
 void node_install_begin(struct node *n, const struct core_snapshot *s, struct slice descriptor);
 void node_install_piece(struct node *n, uint64_t from, const struct wire_piece *p);
 void node_install_drop(struct node *n);
-void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p);
-bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *descriptor);
 uint64_t node_install_deadline(const struct node *n);
 void node_install_tick(struct node *n);
+void node_install_tidy(struct node *n);
+bool node_install_idle(const struct node *n); /* no thread works for it */
+void node_install_work(const struct node *n, struct node_work *ret);
+void node_install_fini(struct node *n);
+void node_retire_fini(struct node *n);
+
+/* ---- node_fetch.c: handing our snapshot out ---- */
+void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p);
+void node_fetch_offered(struct node *n, uint64_t peer_id); /* our snapshot, to this node */
+void node_fetch_tick(struct node *n);
+uint64_t node_fetch_deadline(const struct node *n);
+bool node_fetch_busy(const struct node *n); /* somebody fetches */
+void node_fetch_fini(struct node *n);
+uint64_t node_log_floor(const struct node *n);

@@ -86,9 +86,12 @@ void node_send_status(struct node *n) {
         .term = node_term(n),
         .applied = store_applied_index(n->store),
         .digest = store_digest(n->store),
+        .snapshot_index = n->snapshot.index,
+        .snapshot_hash = n->snapshot_info.file_hash.low,
         .http_address = slice_str(n->o.http_address),
         .redis_address = slice_str(n->o.redis_address),
     };
+    node_work_now(n, &s.work);
     buf_reset(&n->frame);
     wire_put_status(&n->frame, &s);
     LIST_FOREACH (it, &n->peers) {
@@ -112,6 +115,9 @@ static void node_on_status(struct node *n, uint64_t from, const struct wire_stat
     p->term = s->term;
     p->applied = s->applied;
     p->digest = s->digest;
+    p->snapshot_index = s->snapshot_index;
+    p->snapshot_hash = s->snapshot_hash;
+    p->work = s->work;
     copy_address(n, p->http, s->http_address);
     copy_address(n, p->redis, s->redis_address);
 }

@@ -212,7 +212,7 @@ static bool link_is_full(const struct node_link *l) {
 }
 
 static void answer_ready(struct node *n) {
-    if (n->install || !n->store || list_empty(&n->reads_applying))
+    if (!n->store || list_empty(&n->reads_applying))
         return;
     uint64_t applied = store_applied_index(n->store);
     size_t bytes = 0;

@@ -1,5 +1,5 @@
 /* Snapshots: opening what is on the disk at start, taking snapshots and compacting the log behind
- * them, sending them, installing them.
+ * them. node_install.c fetches them from others, node_fetch.c hands them out.
  *
  * snapshot.meta (snapshot_meta.h) names the one durable snapshot that counts; the file itself is
  * snapshots/INDEX.mdb. It is written before the log is compacted or reset, so that whatever a crash
@@ -17,23 +17,7 @@
 #include "replica/node_internal.h"
 #include "replica/snapshot_meta.h"
 
-struct install {
-    struct core_snapshot snapshot;
-    struct store_snapshot info;
-    uint64_t from; /* the node that we fetch from */
-    int fd;
-    uint64_t asked, received; /* bytes */
-    uint64_t progress_ms;
-    bool prepared;  /* verified and copied beside the store */
-    bool preparing; /* on the helper thread */
-    bool dropped;   /* given up while preparing */
-    struct background_job job;
-    struct node *owner;
-    char part[4096], incoming[4096];
-    char boot_id[128];
-};
-
-static void snapshot_path(const struct node *n, uint64_t index, char out[4096]) {
+void node_snapshot_path(const struct node *n, uint64_t index, char out[4096]) {
     snapshot_file_path(n->o.dir, index, out);
 }
 
@@ -50,7 +34,7 @@ static int sync_dir(const char *path) {
     return rc;
 }
 
-static int rename_durably(const struct node *n, const char *from, const char *to) {
+int node_rename_durably(const struct node *n, const char *from, const char *to) {
     char dir[4096];
     snprintf(dir, sizeof dir, "%s/snapshots", n->o.dir);
     if (rename(from, to) < 0)
@@ -60,8 +44,8 @@ static int rename_durably(const struct node *n, const char *from, const char *to
 
 /* ---- snapshot.meta ---- */
 
-static int meta_save(struct node *n, const struct core_snapshot *s,
-                     const struct store_snapshot *info) {
+int node_meta_save(struct node *n, const struct core_snapshot *s,
+                   const struct store_snapshot *info) {
     struct snapshot_meta m = {.snapshot = *s, .info = *info};
     struct buf b = {0};
     snapshot_meta_encode(&m, &b);
@@ -111,9 +95,9 @@ static struct store_options store_options(const struct node *n, const char *dir)
     };
 }
 
-static int store_open_here(struct node *n, const char *dir) {
+int node_store_open(const struct node *n, const char *dir, struct store **ret_store) {
     struct store_options options = store_options(n, dir);
-    return store_open(&options, &n->store);
+    return store_open(&options, ret_store);
 }
 
 /* What lies in the folder at start may have been damaged since: a record with a changed byte would
@@ -138,7 +122,7 @@ static int store_open_checked(struct node *n, const char *dir) {
 static int store_rebuild(struct node *n, const char *dir) {
     char path[4096];
     int rc = 0;
-    snapshot_path(n, n->snapshot.index, path);
+    node_snapshot_path(n, n->snapshot.index, path);
     if (n->snapshot.index > 0) {
         struct store_snapshot found;
         rc = store_snapshot_verify(path, &n->snapshot_info, &found);
@@ -149,7 +133,7 @@ static int store_rebuild(struct node *n, const char *dir) {
         rc = store_wipe(dir);
     if (rc == 0 && n->snapshot.index > 0)
         rc = store_snapshot_install(path, dir, n->o.boot_id);
-    return rc == 0 ? store_open_here(n, dir) : rc;
+    return rc == 0 ? node_store_open(n, dir, &n->store) : rc;
 }
 
 /* The log must go on from the snapshot. What a crash in the middle of an installation left of the
@@ -196,16 +180,18 @@ static int node_bootstrap(struct node *n) {
 
 /* What an earlier life was copying when it ended. */
 static void remove_leftovers(const struct node *n) {
-    static const char *const names[] = {"snapshots/new.mdb", "snapshots/new.mdb.tmp",
-                                        "snapshots/incoming.part"};
+    static const char *const names[] = {"snapshots/new.mdb", "snapshots/new.mdb.tmp"};
+    static const char *const folders[] = {"store.incoming", "store.old"};
     char path[4096];
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         snprintf(path, sizeof path, "%s/%s", n->o.dir, names[i]);
         unlink(path);
     }
-    snprintf(path, sizeof path, "%s/store.incoming", n->o.dir);
-    if (store_wipe(path) == 0)
-        rmdir(path);
+    for (size_t i = 0; i < ARRAY_COUNT(folders); i++) {
+        snprintf(path, sizeof path, "%s/%s", n->o.dir, folders[i]);
+        if (store_wipe(path) == 0)
+            rmdir(path);
+    }
 }
 
 int node_load_state(struct node *n, char ret_error[256]) {
@@ -312,12 +298,12 @@ static void compact_done(void *ctx, int status) {
 }
 
 /* How many entries to keep behind a snapshot at index: at least what may be in flight to a follower
- * (G3), more while they are small. */
+ * (G3), some bytes more, and what followers that are on their way still need. */
 static uint32_t trailing_entries(const struct node *n, uint64_t index) {
-    uint64_t bytes = 0, at = index;
+    uint64_t bytes = 0, at = index, floor = node_log_floor(n);
     while (at >= n->memlog.first_index &&
-           (index - at < NODE_TRAILING_ENTRIES ||
-            (bytes < n->o.log_trailing_bytes && index - at < UINT16_MAX))) {
+           (index - at < NODE_TRAILING_ENTRIES || bytes < n->o.log_trailing_bytes ||
+            (at >= floor && bytes < n->o.log_laggard_bytes))) {
         bytes += memlog_get(&n->memlog, at)->body.size;
         at--;
     }
@@ -334,11 +320,11 @@ static void take_use(struct node *n) {
         return;
     }
     char path[4096], old[4096];
-    snapshot_path(n, s.index, path);
-    snapshot_path(n, n->snapshot.index, old);
-    int rc = rename_durably(n, n->take_path, path);
+    node_snapshot_path(n, s.index, path);
+    node_snapshot_path(n, n->snapshot.index, old);
+    int rc = node_rename_durably(n, n->take_path, path);
     if (rc == 0)
-        rc = meta_save(n, &s, info);
+        rc = node_meta_save(n, &s, info);
     n->take_done = false;
     if (rc < 0) {
         node_fatal(n, "a snapshot could not be stored: %s", strerror(-rc));
@@ -348,6 +334,7 @@ static void take_use(struct node *n) {
         unlink(old);
     n->snapshot = s;
     n->snapshot_info = *info;
+    n->counters.snapshots_taken++;
     uint32_t trailing = trailing_entries(n, s.index);
     struct core_update u;
     rc = core_snapshot_taken(n->core, node_now(n), &s, trailing, &u);
@@ -362,7 +349,15 @@ static void take_use(struct node *n) {
              (unsigned long long)s.index, (unsigned long long)info->file_bytes);
 }
 
+/* By how many bytes the log must have grown. A snapshot costs as much as the store is large: one
+ * of a large store has to be worth it. What the log holds is also in memory, which bounds this. */
+static uint64_t worth_taking(const struct node *n) {
+    uint64_t least = n->o.snapshot_log_bytes, bytes = store_file_bytes(n->store) / 8;
+    return bytes < least ? least : bytes > 8 * least ? 8 * least : bytes;
+}
+
 void node_snapshot_tick(struct node *n) {
+    node_install_tidy(n);
     if (n->state != NODE_RUNNING || n->restart_wanted || n->taking || n->compacting)
         return;
     if (n->take_done) {
@@ -375,12 +370,10 @@ void node_snapshot_tick(struct node *n) {
     uint64_t grown = log_bytes(n->log) - n->log_bytes_at_snapshot;
     if (log_bytes(n->log) < n->log_bytes_at_snapshot)
         grown = 0;
-    /* Somebody who fetches the present one could never finish if each were replaced at once. */
-    if (n->fetched_ms != 0 && node_now(n) - n->fetched_ms < NODE_FETCH_QUIET_MS &&
-        grown < 16 * n->o.snapshot_log_bytes)
+    /* What the log holds behind a snapshot that somebody fetches is kept for him anyway. */
+    if (node_fetch_busy(n) && grown < NODE_LAGGARD_FACTOR / 2 * n->o.snapshot_log_bytes)
         return;
-    if (n->install || grown < n->o.snapshot_log_bytes ||
-        store_applied_index(n->store) <= n->snapshot.index)
+    if (n->install || grown < worth_taking(n) || store_applied_index(n->store) <= n->snapshot.index)
         return;
     char dir[4096];
     snprintf(dir, sizeof dir, "%s/snapshots", n->o.dir);
@@ -394,7 +387,11 @@ void node_snapshot_tick(struct node *n) {
     n->ops->background(n->env, &n->take_job);
 }
 
-/* ---- sending ---- */
+/* ---- what there is ---- */
+
+bool node_snapshot_is(const struct node *n, uint64_t index, uint64_t hash) {
+    return index != 0 && n->snapshot.index == index && n->snapshot_info.file_hash.low == hash;
+}
 
 bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *descriptor) {
     if (n->snapshot.index == 0 || m->install.snapshot.index != n->snapshot.index)
@@ -402,240 +399,22 @@ bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *desc
     m->install.snapshot = n->snapshot;
     store_snapshot_encode(&n->snapshot_info, descriptor);
     m->install.descriptor = buf_slice(descriptor);
+    node_fetch_offered(n, m->peer_id); /* it stays until it was fetched */
     return true;
 }
 
-void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p) {
-    struct wire_piece piece = {.index = p->index, .offset = p->offset};
-    uint8_t *data = xmalloc(p->bytes);
-    if (p->index == n->snapshot.index && p->index != 0) {
-        n->fetched_ms = node_now(n);
-        char path[4096];
-        snapshot_path(n, p->index, path);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t got = fd < 0 ? -1 : pread(fd, data, p->bytes, (off_t)p->offset);
-        if (fd >= 0)
-            close(fd);
-        if (got > 0)
-            piece.data = slice_of(data, (size_t)got);
-    }
-    buf_reset(&n->frame);
-    wire_put_piece(&n->frame, &piece);
-    node_send(n, from, buf_slice(&n->frame));
-    free(data);
-}
-
-/* ---- installing ---- */
-
-static void install_free(struct install *i) {
-    if (i->fd >= 0)
-        close(i->fd);
-    free(i);
-}
-
-/* Gives an installation up; the core must START again, since it has already forgotten its log. */
-void node_install_drop(struct node *n) {
-    struct install *i = n->install;
-    if (!i)
-        return;
-    n->install = NULL;
-    if (n->core)
-        n->restart_wanted = true;
-    if (i->preparing)
-        i->dropped = true; /* freed when the helper thread is done */
-    else
-        install_free(i);
-}
-
-static void install_fail(struct node *n, const char *why) {
-    log_warn("install-dropped", "node=%llu index=%llu reason=%s", (unsigned long long)n->o.id,
-             (unsigned long long)n->install->snapshot.index, log_quote(slice_str(why)));
-    node_install_drop(n);
-}
-
-static void install_ask(struct node *n) {
-    struct install *i = n->install;
-    while (i->asked < i->info.file_bytes &&
-           i->asked - i->received < (uint64_t)NODE_FETCHES_PENDING * WIRE_PIECE_BYTES) {
-        struct wire_piece p = {
-            .index = i->snapshot.index, .offset = i->asked, .bytes = WIRE_PIECE_BYTES};
-        buf_reset(&n->frame);
-        wire_put_fetch(&n->frame, &p);
-        node_send(n, i->from, buf_slice(&n->frame));
-        i->asked += WIRE_PIECE_BYTES;
-        if (i->asked > i->info.file_bytes)
-            i->asked = i->info.file_bytes;
-    }
-}
-
-void node_install_begin(struct node *n, const struct core_snapshot *s, struct slice descriptor) {
-    CHECK(n->install == NULL);
-    struct install *i = xcalloc(1, sizeof *i);
-    i->fd = -1;
-    i->owner = n;
-    i->snapshot = *s;
-    i->from = core_leader_id(n->core);
-    i->progress_ms = node_now(n);
-    n->install = i;
-    snprintf(i->part, sizeof i->part, "%s/snapshots/incoming.part", n->o.dir);
-    snprintf(i->incoming, sizeof i->incoming, "%s/store.incoming", n->o.dir);
-    snprintf(i->boot_id, sizeof i->boot_id, "%s", n->o.boot_id);
-    char dir[4096];
-    snprintf(dir, sizeof dir, "%s/snapshots", n->o.dir);
-    if (!store_snapshot_decode(descriptor, &i->info) || i->info.index != s->index) {
-        install_fail(n, "malformed descriptor");
-        return;
-    }
-    if ((mkdir(dir, 0700) < 0 && errno != EEXIST) ||
-        (i->fd = open(i->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0) {
-        node_fatal(n, "%s: %s", i->part, strerror(errno));
-        return;
-    }
-    log_info("installing", "node=%llu index=%llu bytes=%llu from=%llu", (unsigned long long)n->o.id,
-             (unsigned long long)s->index, (unsigned long long)i->info.file_bytes,
-             (unsigned long long)i->from);
-    install_ask(n);
-    if (PLANTED(PLANT_SNAPSHOT_EARLY)) {
-        struct log_base base = {.index = s->index, .term = s->term};
-        struct core_update u;
-        memlog_reset(&n->memlog, s->index + 1, s->term);
-        int rc = log_reset(n->log, &base);
-        if (rc == 0)
-            rc = core_snapshot_installed(n->core, node_now(n), s, &u);
-        node_carry_out(n, rc, &u);
-    }
-}
-
-static int install_prepare(void *arg) {
-    struct install *i = arg;
-    if (fsync(i->fd) < 0)
-        return -errno;
-    struct store_snapshot found;
-    int rc = store_snapshot_verify(i->part, &i->info, &found);
-    if (rc == 0)
-        rc = store_wipe(i->incoming);
-    if (rc == 0)
-        rc = store_snapshot_install(i->part, i->incoming, i->boot_id);
-    return rc;
-}
-
-static void install_prepared(void *arg, int status) {
-    struct install *i = arg;
-    struct node *n = i->owner;
-    i->preparing = false;
-    if (i->dropped) {
-        install_free(i);
-        return;
-    }
-    if (status == -EBADMSG)
-        install_fail(n, "the file does not match its checksum");
-    else if (status == -ENOSPC)
-        install_fail(n, "no space left");
-    else if (status < 0)
-        node_fatal(n, "a snapshot could not be installed: %s", strerror(-status));
-    else
-        i->prepared = true;
-}
-
-void node_install_piece(struct node *n, uint64_t from, const struct wire_piece *p) {
-    struct install *i = n->install;
-    if (!i || i->preparing || i->prepared || from != i->from || p->index != i->snapshot.index ||
-        p->offset != i->received)
-        return;
-    if (p->data.size == 0) {
-        install_fail(n, "the sender has it no more");
-        return;
-    }
-    if (p->data.size > i->info.file_bytes - i->received) {
-        install_fail(n, "more arrived than was announced");
-        return;
-    }
-    errno = ENOSPC; /* what a short write means */
-    if (pwrite(i->fd, p->data.data, p->data.size, (off_t)p->offset) != (ssize_t)p->data.size) {
-        /* The copy is not the log: nothing is at stake. */
-        install_fail(n, strerror(errno));
-        return;
-    }
-    i->received += p->data.size;
-    i->progress_ms = node_now(n);
-    if (i->received < i->info.file_bytes) {
-        install_ask(n);
-        return;
-    }
-    i->preparing = true;
-    i->job = (struct background_job){.fn = install_prepare, .arg = i, .done = install_prepared};
-    n->ops->background(n->env, &i->job);
-}
-
-/* Puts the prepared store in the place of the old one. Whatever of this a crash leaves undone, the
- * next start completes from snapshot.meta. */
-static int install_swap(struct node *n, struct install *i) {
-    char path[4096], old[4096], dir[4096];
-    snapshot_path(n, i->snapshot.index, path);
-    snapshot_path(n, n->snapshot.index, old);
-    store_dir(n, dir);
-    int rc = rename_durably(n, i->part, path);
-    if (rc == 0)
-        rc = meta_save(n, &i->snapshot, &i->info);
-    struct log_base base = {.index = i->snapshot.index, .term = i->snapshot.term};
-    if (rc == 0)
-        rc = log_reset(n->log, &base);
-    if (rc < 0)
-        return rc;
-    if (n->view)
-        store_view_free(n->view);
-    n->view = NULL;
-    store_abandon(n->store);
-    n->store = NULL;
-    if ((rc = store_wipe(dir)) < 0)
-        return rc;
-    if (rmdir(dir) < 0 || rename(i->incoming, dir) < 0)
-        return -errno;
-    if ((rc = sync_dir(n->o.dir)) < 0 || (rc = store_open_here(n, dir)) != 0)
-        return rc < 0 ? rc : -EBADMSG;
-    if (n->snapshot.index > 0 && n->snapshot.index != i->snapshot.index)
-        unlink(old);
-    return 0;
-}
-
-static void install_finish(struct node *n) {
-    struct install *i = n->install;
-    int rc = install_swap(n, i);
-    if (rc < 0) {
-        node_fatal(n, "a snapshot could not be put in place: %s", strerror(-rc));
-        return;
-    }
-    struct core_snapshot s = i->snapshot;
-    n->snapshot = s;
-    n->snapshot_info = i->info;
-    n->install = NULL;
-    install_free(i);
-    memlog_reset(&n->memlog, s.index + 1, s.term);
-    n->durable_index = s.index;
-    n->core_applied = s.index;
-    n->log_bytes_at_snapshot = 0;
-    if (n->commit_index < s.index)
-        n->commit_index = s.index;
-    struct core_update u;
-    rc = core_snapshot_installed(n->core, node_now(n), &s, &u);
-    if (!node_carry_out(n, rc, &u))
-        return;
-    node_member_applied(n, s.membership_index);
-    log_info("installed", "node=%llu index=%llu", (unsigned long long)n->o.id,
-             (unsigned long long)s.index);
-}
-
-uint64_t node_install_deadline(const struct node *n) {
-    return n->install->prepared ? node_now(n) + 5
-                                : n->install->progress_ms + NODE_INSTALL_TIMEOUT_MS;
-}
-
-void node_install_tick(struct node *n) {
-    struct install *i = n->install;
-    if (i->prepared) {
-        if (list_empty(&n->writes) && !n->taking && !n->compacting && n->core && !n->restart_wanted)
-            install_finish(n);
-    } else if (!i->preparing && node_now(n) >= i->progress_ms + NODE_INSTALL_TIMEOUT_MS) {
-        install_fail(n, "nothing arrived for too long");
+void node_work_now(const struct node *n, struct node_work *ret) {
+    struct stat st;
+    char path[4096 + 8];
+    *ret = (struct node_work){.kind = WORK_NONE};
+    if (n->install) {
+        node_install_work(n, ret);
+    } else if (n->taking) {
+        snprintf(path, sizeof path, "%s.tmp", n->take_path);
+        *ret = (struct node_work){.kind = WORK_TAKING, .total = store_file_bytes(n->store)};
+        if (stat(path, &st) == 0)
+            ret->done = (uint64_t)st.st_size;
+        if (ret->done > ret->total)
+            ret->done = ret->total;
     }
 }

@@ -34,13 +34,41 @@ static const char *role_name(enum member_role role) {
     return role == MEMBER_VOTER ? "voter" : role == MEMBER_LEARNER ? "learner" : "joining";
 }
 
+static const char *work_name(enum node_work_kind kind) {
+    static const char *const names[WORK_KINDS] = {
+        [WORK_NONE] = "nothing",
+        [WORK_TAKING] = "taking a snapshot",
+        [WORK_FETCHING] = "fetching a snapshot",
+        [WORK_CHECKING] = "checking a snapshot",
+    };
+    return names[kind];
+}
+
+/* What a node is at that takes long, and how far it is; null: nothing. */
+static void put_work(struct buf *out, const struct node_work *w) {
+    reply_bulk_str(out, "work");
+    if (w->kind == WORK_NONE) {
+        reply_null(out);
+        return;
+    }
+    reply_map(out, 4);
+    put_str(out, "what", work_name(w->kind));
+    reply_bulk_str(out, "from");
+    if (w->from)
+        reply_int(out, (int64_t)w->from);
+    else
+        reply_null(out);
+    put_u64(out, "done", w->done);
+    put_u64(out, "total", w->total);
+}
+
 static void put_member(struct node *n, const struct member *m, struct buf *out) {
     bool self = m->id == n->o.id;
     const struct peer *p = self ? NULL : node_peer(n, m->id);
     uint64_t now = node_now(n);
     uint64_t age = self ? 0 : p && p->heard_ms ? now - p->heard_ms : INT64_MAX;
     bool known = self || (p && p->heard_ms);
-    reply_map(out, 10);
+    reply_map(out, 11);
     put_u64(out, "id", m->id);
     put_str(out, "role", role_name(m->role));
     put_str(out, "peer", m->address);
@@ -59,6 +87,12 @@ static void put_member(struct node *n, const struct member *m, struct buf *out) 
         reply_int(out, (int64_t)age);
     else
         reply_null(out);
+    struct node_work work = {.kind = WORK_NONE};
+    if (self)
+        node_work_now(n, &work);
+    else if (p && age <= NODE_ALIVE_MS)
+        work = p->work;
+    put_work(out, &work);
     reply_bulk_str(out, "match");
     if (n->leading)
         reply_int(out, (int64_t)(self ? n->durable_index : core_match_index(n->core, m->id)));

@@ -369,7 +369,7 @@ void node_start_core(struct node *n) {
         .address = n->o.peer_address,
         .election_timeout_ms = n->o.election_timeout_ms,
         .heartbeat_ms = n->o.heartbeat_ms,
-        .install_timeout_ms = 30000,
+        .install_timeout_ms = NODE_INSTALL_OFFER_MS,
         .entries_inflight_max = NODE_ENTRIES_INFLIGHT,
         .seed = (uint32_t)rand_u64(&n->rand),
     };

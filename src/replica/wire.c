@@ -118,6 +118,12 @@ void wire_put_status(struct buf *out, const struct wire_status *s) {
     buf_append_u64(out, s->applied);
     buf_append_u64(out, s->digest.low);
     buf_append_u64(out, s->digest.high);
+    buf_append_u64(out, s->snapshot_index);
+    buf_append_u64(out, s->snapshot_hash);
+    buf_append_u8(out, (uint8_t)s->work.kind);
+    buf_append_u64(out, s->work.from);
+    buf_append_u64(out, s->work.done);
+    buf_append_u64(out, s->work.total);
     buf_append_lstr(out, s->http_address);
     buf_append_lstr(out, s->redis_address);
     frame_close(out, at);
@@ -126,6 +132,7 @@ void wire_put_status(struct buf *out, const struct wire_status *s) {
 void wire_put_fetch(struct buf *out, const struct wire_piece *p) {
     size_t at = frame_open(out, WIRE_FETCH);
     buf_append_u64(out, p->index);
+    buf_append_u64(out, p->hash);
     buf_append_u64(out, p->offset);
     buf_append_u32(out, p->bytes);
     frame_close(out, at);
@@ -134,6 +141,7 @@ void wire_put_fetch(struct buf *out, const struct wire_piece *p) {
 void wire_put_piece(struct buf *out, const struct wire_piece *p) {
     size_t at = frame_open(out, WIRE_PIECE);
     buf_append_u64(out, p->index);
+    buf_append_u64(out, p->hash);
     buf_append_u64(out, p->offset);
     buf_append_u32(out, crc32c(0, p->data));
     buf_append_lstr(out, p->data);
@@ -287,15 +295,24 @@ bool wire_decode_status(struct slice payload, struct wire_status *ret) {
     ret->applied = reader_u64(&r);
     ret->digest.low = reader_u64(&r);
     ret->digest.high = reader_u64(&r);
+    ret->snapshot_index = reader_u64(&r);
+    ret->snapshot_hash = reader_u64(&r);
+    uint8_t work = reader_u8(&r);
+    ret->work = (struct node_work){.kind = (enum node_work_kind)work};
+    ret->work.from = reader_u64(&r);
+    ret->work.done = reader_u64(&r);
+    ret->work.total = reader_u64(&r);
     ret->http_address = reader_lstr(&r);
     ret->redis_address = reader_lstr(&r);
-    return reader_done(&r) && ret->http_address.size < MEMBER_ADDRESS_BYTES_MAX &&
+    return reader_done(&r) && work < WORK_KINDS &&
+           ret->http_address.size < MEMBER_ADDRESS_BYTES_MAX &&
            ret->redis_address.size < MEMBER_ADDRESS_BYTES_MAX;
 }
 
 bool wire_decode_fetch(struct slice payload, struct wire_piece *ret) {
     struct reader r = reader_of(payload);
     *ret = (struct wire_piece){.index = reader_u64(&r)};
+    ret->hash = reader_u64(&r);
     ret->offset = reader_u64(&r);
     ret->bytes = reader_u32(&r);
     return reader_done(&r) && ret->bytes > 0 && ret->bytes <= WIRE_PIECE_BYTES;
@@ -304,6 +321,7 @@ bool wire_decode_fetch(struct slice payload, struct wire_piece *ret) {
 bool wire_decode_piece(struct slice payload, struct wire_piece *ret) {
     struct reader r = reader_of(payload);
     *ret = (struct wire_piece){.index = reader_u64(&r)};
+    ret->hash = reader_u64(&r);
     ret->offset = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
     ret->data = reader_lstr(&r);

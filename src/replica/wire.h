@@ -14,9 +14,14 @@
  * u64 last term READ_CHECK    u64 term | u64 round           a leader asks: is your term still no
  * higher than this? READ_CHECKED  u64 term | u64 round | u8 yes READ_INDEX    u64 round a follower
  * asks the leader for a read index READ_INDEXED  u64 round | u8 ok | u64 index | u64 time ms STATUS
- * u64 term | u64 applied | u64 digest low | u64 digest high | lstr http address | lstr redis
- * address FETCH         u64 snapshot index | u64 offset | u32 bytes PIECE         u64 snapshot
- * index | u64 offset | u32 crc32c | lstr data (empty: not to be had here)
+ * u64 term | u64 applied | u64 digest low | u64 digest high | u64 snapshot index | u64 snapshot
+ * hash | u8 work | u64 work from | u64 work done | u64 work total | lstr http address | lstr redis
+ * address FETCH u64 snapshot index | u64 snapshot hash | u64 offset | u32 bytes PIECE         u64
+ * snapshot index | u64 snapshot hash | u64 offset | u32 crc32c | lstr data (empty: not to be had
+ * here)
+ *
+ * The snapshot hash is the low half of the file's: two nodes' snapshots of one index hold the same
+ * state and are different files, unless one of them got it from the other.
  */
 #pragma once
 #include "base/hash.h"
@@ -25,7 +30,7 @@
 
 #define WIRE_PREFACE "CTR1"
 enum {
-    WIRE_VERSION = 1,
+    WIRE_VERSION = 2,
     WIRE_FRAME_BYTES_MAX = 160 * 1024 * 1024, /* entries of the largest values, two at a time */
     WIRE_PIECE_BYTES = 256 * 1024,
 };
@@ -58,13 +63,29 @@ struct wire_read {
     bool ok;
     uint64_t index, time_ms;
 };
+/* Long work that a node is at, for whoever looks. */
+enum node_work_kind {
+    WORK_NONE,
+    WORK_TAKING,   /* writes a snapshot */
+    WORK_FETCHING, /* fetches one from another node */
+    WORK_CHECKING, /* checks the fetched one, and copies it beside its store */
+    WORK_KINDS,
+};
+struct node_work {
+    enum node_work_kind kind;
+    uint64_t from;        /* the other node */
+    uint64_t done, total; /* bytes; total 0: not known */
+};
+
 struct wire_status {
     uint64_t term, applied;
     struct hash128 digest;
+    uint64_t snapshot_index, snapshot_hash; /* that it hands out; 0: none */
+    struct node_work work;
     struct slice http_address, redis_address;
 };
 struct wire_piece {
-    uint64_t index, offset;
+    uint64_t index, hash, offset;
     uint32_t bytes;
     struct slice data;
 };

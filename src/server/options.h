@@ -38,6 +38,8 @@ enum option_type {
       "the most that the store's file can grow to (address space, not memory)")                    \
     X(snapshot_bytes, BYTES, "snapshot-bytes", "SIZE", ROLES_DATA, "64M",                          \
       "take a snapshot and shorten the log when it has grown by this much")                        \
+    X(snapshot_rate, BYTES, "snapshot-rate", "SIZE", ROLES_DATA, "64M",                            \
+      "hand out snapshots to other nodes at this many bytes a second at most; 0: no limit")        \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
     X(election_timeout, DURATION, "election-timeout", "TIME", ROLES_DATA, "300ms",                 \

@@ -253,6 +253,7 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
         .heartbeat_ms = (uint32_t)o->heartbeat,
         .replace_after_ms = (uint32_t)o->replace_after,
         .snapshot_log_bytes = o->snapshot_bytes,
+        .snapshot_rate_bytes = o->snapshot_rate,
         .map_bytes = o->map_size,
         .max_data_bytes = o->max_data,
     };

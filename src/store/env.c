@@ -124,6 +124,14 @@ uint64_t env_offset(const struct env *e, struct slice key) {
     return get_u64le(key.data - within) * stat.ms_psize + within;
 }
 
+uint64_t env_file_bytes(const struct env *e) {
+    MDB_envinfo info;
+    MDB_stat stat;
+    if (mdb_env_info(e->handle, &info) || mdb_env_stat(e->handle, &stat))
+        return 0;
+    return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+}
+
 int env_copy(struct env *e, int fd) {
     return from_lmdb(mdb_env_copyfd2(e->handle, fd, 0));
 }

@@ -52,6 +52,8 @@ void env_close(struct env *e);
 int env_sync(struct env *e) WARN_UNUSED;
 /* Where in the file a key stands that a table_*() call gave out. */
 uint64_t env_offset(const struct env *e, struct slice key);
+/* Of the pages in use or used before; 0 when not known. Any thread. */
+uint64_t env_file_bytes(const struct env *e);
 /* Writes a consistent copy to fd. Any thread; it waits for the open write transaction to end, so
  * the thread that has one open must not call it. */
 int env_copy(struct env *e, int fd) WARN_UNUSED;

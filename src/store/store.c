@@ -155,6 +155,11 @@ void store_abandon(struct store *s) {
     free_store(s);
 }
 
+void store_moved(struct store *s, const char *dir) {
+    free(s->dir);
+    s->dir = xstrdup(dir);
+}
+
 int store_wipe(const char *dir) {
     static const char *const names[] = {STORE_DATA_NAME, STORE_LOCK_NAME, STORE_DATA_TMP_NAME,
                                         MARK_TMP_NAME, MARK_NAME};
@@ -202,6 +207,10 @@ bool store_over_quota(const struct store *s) {
 struct slice store_membership(const struct store *s, uint64_t *ret_index) {
     *ret_index = s->membership_index;
     return buf_slice(&s->membership);
+}
+
+uint64_t store_file_bytes(const struct store *s) {
+    return env_file_bytes(&s->env);
 }
 
 /* When the next key expires, or UINT64_MAX; < 0. */

@@ -54,6 +54,8 @@ int store_close(struct store *s) WARN_UNUSED;
 /* As after a process crash: closes without sync or mark (simulator, fatal paths). An open write
  * transaction is lost. Takes the store. No view may be left, here as in store_close(). */
 void store_abandon(struct store *s);
+/* The open store's folder got another name. */
+void store_moved(struct store *s, const char *dir);
 /* Deletes the environment's files, so that store_open() begins empty. The store must be closed. */
 int store_wipe(const char *dir) WARN_UNUSED;
 
@@ -140,6 +142,8 @@ store_data_bytes(const struct store *s); /* keys and values of live records, for
 uint64_t store_key_count(
     const struct store *s); /* over all databases, expired ones not yet swept included */
 uint64_t store_session_count(const struct store *s);
+/* What a copy of the environment's file would hold, about. Any thread. */
+uint64_t store_file_bytes(const struct store *s);
 /* Whether the session has executed this sequence, so that asking again changes nothing. */
 bool store_session_knows(const struct store *s, const struct session_id *session,
                          uint64_t sequence);

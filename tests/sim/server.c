@@ -50,11 +50,6 @@ static void job_run(void *arg, uint64_t incarnation) {
     list_remove(first);
     struct background_job *job = LIST_ENTRY(first, struct background_job, node);
     job->status = job->fn(job->arg);
-    /* A snapshot being taken belongs to the node, one being installed does not. */
-    if (job->arg == s->node)
-        stats.background++;
-    else
-        stats.installs++;
     job->done(job->arg, job->status);
     server_after(s);
 }
@@ -158,6 +153,16 @@ static void server_tick(void *arg, uint64_t seq) {
     server_after(s);
 }
 
+static void count(struct server *s) {
+    const struct node_counters *c = node_counters(s->node);
+    stats.background += c->snapshots_taken - s->counted.snapshots_taken;
+    stats.installs += c->snapshots_installed - s->counted.snapshots_installed;
+    stats.resumed += c->installs_resumed - s->counted.installs_resumed;
+    stats.source_changes += c->install_sources_changed - s->counted.install_sources_changed;
+    stats.asked_again += c->pieces_asked_again - s->counted.pieces_asked_again;
+    s->counted = *c;
+}
+
 void server_after(struct server *s) {
     if (s->failed) {
         server_crash(s, s->disk_faulty);
@@ -168,6 +173,7 @@ void server_after(struct server *s) {
         server_crash(s, s->disk_faulty);
         return;
     }
+    count(s);
     check_server(s);
     if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
         s->disk_scheduled = true;
@@ -216,6 +222,8 @@ void server_start(struct server *s) {
             sim.o.snapshots ? sim.snapshot_bytes + (uint64_t)s->index * 1500 : 1u << 30,
         .log_trailing_bytes = sim.trailing_bytes,
         .append_bytes = sim.append_bytes,
+        .log_laggard_bytes = sim.laggard_bytes,
+        .snapshot_piece_bytes = 16 * 1024,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
         .replace_after_ms = sim.o.replace ? 500 : 0,
@@ -234,6 +242,7 @@ void server_start(struct server *s) {
     s->clock_ms = 1000 + sim_rand(100000);
     s->clock_rate = sim.o.drift ? 720 + (uint32_t)sim_rand(620) : 1024;
     list_init(&s->jobs);
+    s->counted = (struct node_counters){0};
     stats.restarts++;
     sim_trace("s%d starts as node %llu", s->index, (unsigned long long)s->node_id);
     int rc = node_new(&options, &env_ops, s, s->disk, &s->node, error);

@@ -329,6 +329,7 @@ static void choose(const struct sim_options *base) {
     sim.trailing_bytes = sim_chance(700) ? 1 : 20000;
     sim.append_bytes = sim_chance(300) ? 600 : 0;
     fault_choose();
+    sim.laggard_bytes = sim_chance(700) ? 1 : 0;
     if (sim.o.duration_ms == 0)
         sim.o.duration_ms = durations[sim_rand(3)];
 }
@@ -374,14 +375,16 @@ static void print_stats(void) {
            "starts %lu, "
            "partitions %lu, connections reset %lu, pauses %lu, nodes stopped by their disk %lu, "
            "elections %lu, "
-           "snapshots %lu, installs %lu, joins %lu, removals %lu, deaths %lu, disks lost %lu, "
+           "snapshots %lu, installs %lu (%lu resumed, %lu other sources, %lu pieces again), joins "
+           "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu, "
            "unknown %lu, not applied %lu, violations %lu\n",
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
-           stats.io_errors, stats.elections, stats.background, stats.installs, stats.joins,
-           stats.removals, stats.deaths, stats.wipes, stats.writes, stats.reads, stats.unknown,
-           stats.not_applied, stats.violations);
+           stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
+           stats.source_changes, stats.asked_again, stats.joins, stats.removals, stats.deaths,
+           stats.wipes, stats.writes, stats.reads, stats.unknown, stats.not_applied,
+           stats.violations);
 }
 
 /* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing

@@ -65,6 +65,7 @@ struct server {
     uint64_t seen_commit, highest_commit, seen_applied, seen_last, seen_last_term;
     bool membership_seen; /* the last one in its log is the core's */
     struct list jobs;     /* background jobs waiting */
+    struct node_counters counted;
 };
 
 struct slink {
@@ -101,7 +102,7 @@ struct sim {
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
     bool faults, quiet;
     bool minority_down; /* as many voters as the others must bear are down for good */
-    uint64_t think_us, snapshot_bytes, trailing_bytes, append_bytes;
+    uint64_t think_us, snapshot_bytes, trailing_bytes, append_bytes, laggard_bytes;
     int focus; /* one kind of fault that comes more often than the others, or -1 */
     jmp_buf failed;
     char dir[128];
@@ -110,8 +111,8 @@ extern struct sim sim;
 
 struct sim_stats {
     uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
-        resets, elections, background, installs, joins, removals, deaths, wipes, pauses, writes,
-        reads, unknown, not_applied, io_errors, violations;
+        resets, elections, background, installs, resumed, source_changes, asked_again, joins,
+        removals, deaths, wipes, pauses, writes, reads, unknown, not_applied, io_errors, violations;
 };
 extern struct sim_stats stats;
 

@@ -158,13 +158,17 @@ static void put_frame(int which, struct buf *out) {
                                      .address = slice_str("host5:7070")};
     const struct wire_read read = {
         .term = 7, .round = 1234, .ok = true, .index = 55, .time_ms = 66};
-    const struct wire_status status = {.term = 7,
-                                       .applied = 14,
-                                       .digest = {.low = 1, .high = 2},
-                                       .http_address = slice_str("host5:8080"),
-                                       .redis_address = slice_str("")};
+    const struct wire_status status = {
+        .term = 7,
+        .applied = 14,
+        .digest = {.low = 1, .high = 2},
+        .snapshot_index = 9,
+        .snapshot_hash = 77,
+        .work = {.kind = WORK_FETCHING, .from = 3, .done = 4096, .total = 8192},
+        .http_address = slice_str("host5:8080"),
+        .redis_address = slice_str("")};
     const struct wire_piece piece = {
-        .index = 100, .offset = 1 << 20, .bytes = 6, .data = slice_str("pieces")};
+        .index = 100, .hash = 78, .offset = 1 << 20, .bytes = 6, .data = slice_str("pieces")};
     switch (which) {
     case 0:
         wire_put_hello(out, &hello);
@@ -296,10 +300,17 @@ static void test_there_and_back(void **state) {
             assert_int_equal(d.status.digest.high, 2);
             assert_true(slice_equal_str(d.status.http_address, "host5:8080"));
             assert_int_equal(d.status.redis_address.size, 0);
+            assert_int_equal(d.status.snapshot_index, 9);
+            assert_int_equal(d.status.snapshot_hash, 77);
+            assert_int_equal(d.status.work.kind, WORK_FETCHING);
+            assert_int_equal(d.status.work.from, 3);
+            assert_int_equal(d.status.work.done, 4096);
+            assert_int_equal(d.status.work.total, 8192);
             break;
         case 12:
             assert_int_equal(d.piece.bytes, 6);
             assert_int_equal(d.piece.offset, 1 << 20);
+            assert_int_equal(d.piece.hash, 78);
             break;
         case 13:
             assert_true(slice_equal_str(d.piece.data, "pieces"));
