@@ -30,6 +30,10 @@ uint64_t check_last_index(void) {
     return committed_last;
 }
 
+uint64_t check_committed_term(uint64_t index) {
+    return index < INDEXES_MAX && committed[index].known ? committed[index].term : 0;
+}
+
 static void check_completeness(struct server *s);
 
 static void check_leader(struct server *s) {

@@ -433,8 +433,9 @@ void clients_free(void) {
 
 struct admin_op {
     struct upstream_request up; /* first */
-    struct server *server;
+    struct server *server;      /* that joins; NULL: a removal */
     unsigned life;
+    uint64_t removed;
 };
 
 static void admin_done(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
@@ -443,6 +444,8 @@ static void admin_done(struct upstream_request *up, enum upstream_outcome outcom
     struct server *s = op->server;
     struct reply_item item;
     bool mine = s && op->life == s->life;
+    if (!s && outcome == UPSTREAM_DONE)
+        hot_removal_answered(op->removed);
     free(op);
     if (!mine)
         return;
@@ -463,10 +466,12 @@ static void admin_done(struct upstream_request *up, enum upstream_outcome outcom
     server_start(s);
 }
 
-static void admin_submit(struct server *s, const char *verb, const char *operand) {
+static void admin_submit(struct server *s, uint64_t removed, const char *verb,
+                         const char *operand) {
     struct gateway_sim *g = &sim.gateways[sim_rand(GATEWAYS_MAX)];
     struct admin_op *op = xcalloc(1, sizeof *op);
     op->server = s;
+    op->removed = removed;
     op->life = s ? s->life : 0;
     op->up.kind = UPSTREAM_ADMIN;
     op->up.done = admin_done;
@@ -480,12 +485,12 @@ void admin_join(struct server *s) {
     if (s->joining)
         return;
     s->joining = true;
-    admin_submit(s, "NODE.JOIN", s->address);
+    admin_submit(s, 0, "NODE.JOIN", s->address);
 }
 
 void admin_remove(uint64_t id) {
     char text[32];
     snprintf(text, sizeof text, "%llu", (unsigned long long)id);
     stats.removals++;
-    admin_submit(NULL, "NODE.REMOVE", text);
+    admin_submit(NULL, id, "NODE.REMOVE", text);
 }

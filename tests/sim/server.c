@@ -175,6 +175,8 @@ void server_after(struct server *s) {
     }
     count(s);
     check_server(s);
+    if (sim.o.hot)
+        hot_watch(s);
     if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
         s->disk_scheduled = true;
         uint64_t latency = 80 + sim_rand(400);
@@ -226,6 +228,7 @@ void server_start(struct server *s) {
         .snapshot_piece_bytes = 16 * 1024,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
+        .voters_max = sim.o.hot ? (uint32_t)sim.o.voters : 0,
         .replace_after_ms = sim.o.replace ? 500 : 0,
     };
     memcpy(options.cluster_id, s->cluster, sizeof options.cluster_id);
@@ -267,8 +270,9 @@ void server_crash(struct server *s, bool power) {
         snprintf(s->boot_id, sizeof s->boot_id, "boot-%d-%u", s->index, ++s->boots);
     }
     if (sim.faults || s->failed)
-        sim_at(sim.now_us + (sim_chance(500) ? sim_rand(30000) : sim_rand(1500000)), server_restart,
-               s, s->incarnation);
+        sim_at(sim.now_us +
+                   (sim_chance(500) ? sim_rand(30000) : sim_rand(sim.o.hot ? 300000 : 1500000)),
+               server_restart, s, s->incarnation);
 }
 
 void server_wipe(struct server *s) {

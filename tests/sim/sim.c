@@ -112,7 +112,7 @@ static bool was_removed(struct server *s) {
 /* Keeps as many servers in the cluster as it is to have voters, and one more where some are lost.
  */
 static void grow(void *arg, uint64_t number) {
-    int want = sim.o.voters, have = 0;
+    int want = sim.o.voters + (sim.o.hot ? 1 : 0), have = 0;
     for (int i = 1; i <= SERVERS_MAX; i++) {
         struct server *s = &sim.servers[i];
         if (was_removed(s)) {
@@ -128,7 +128,7 @@ static void grow(void *arg, uint64_t number) {
             have++;
         }
     }
-    sim_at(sim.now_us + (sim.o.churn ? 10000 : 100000), grow, NULL, 0);
+    sim_at(sim.now_us + (sim.o.churn || sim.o.hot ? 10000 : 100000), grow, NULL, 0);
 }
 
 static void sim_begin(void) {
@@ -158,6 +158,8 @@ static void sim_begin(void) {
     sim.servers[1].bootstrap = true;
     sim.servers[1].member_index = 1;
     memset(sim.servers[1].cluster, 7, sizeof sim.servers[1].cluster);
+    if (sim.o.hot)
+        hot_begin();
     server_start(&sim.servers[1]);
     sim_at(2000, grow, NULL, 0);
     clients_begin();
@@ -323,7 +325,16 @@ static void choose(const struct sim_options *base) {
         sim.o.snapshots = sim_chance(700);
     if (sim.o.drift)
         sim.o.drift = sim_chance(400);
+    if (sim.o.hot)
+        sim.o.hot = sim.o.voters >= 3 && sim_chance(350);
+    if (sim.o.hot) {
+        if (base->voters == 0)
+            sim.o.voters = sim_chance(300) ? 3 : 5;
+        sim.o.churn = sim.o.replace = false;
+    }
     static const uint64_t thinks[] = {3000, 12000, 40000}, durations[] = {600, 1500, 3000};
+    if (sim.o.hot && sim.o.duration_ms == 0)
+        sim.o.duration_ms = 3000;
     sim.think_us = thinks[sim_rand(3)];
     sim.snapshot_bytes = sim_chance(500) ? 5000 : 24000;
     sim.trailing_bytes = sim_chance(700) ? 1 : 20000;
@@ -343,9 +354,9 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
     if (setjmp(sim.failed) == 0) {
         stats.runs++;
         sim_trace("voters %d, disorder %d, sluggish %d, snapshots %d, trailing %llu, replace %d, "
-                  "early %d",
+                  "early %d, hot %d",
                   sim.o.voters, sim.o.disorder, sim.o.sluggish, sim.o.snapshots,
-                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early);
+                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early, sim.o.hot);
         sim_begin();
         sim.faults = sim.o.early;
         if (sim.o.early)
@@ -354,10 +365,10 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
             while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < SETTLE_LIMIT_US)
                 run_until(sim.now_us + 50000);
         sim.faults = true;
-        sim_at(sim.now_us + 1000, fault_step, NULL, paces[sim_rand(3)]);
+        sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(3)]);
         run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
-        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && sim_chance(400)) {
+        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && sim_chance(400)) {
             second_act(paces[sim_rand(2)]);
             settle();
         }
@@ -407,7 +418,7 @@ static void usage(void) {
         "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
         "faults: crash power partition reset slow-disk pause skew snapshots io-error replace churn "
         "disorder\n"
-        "        drift slow-link isolate\n",
+        "        drift slow-link isolate hot\n",
         stderr);
     exit(2);
 }
@@ -421,7 +432,8 @@ static bool *fault_named(struct sim_options *o, const char *name) {
         {"reset", &o->reset},     {"slow-disk", &o->slow_disk}, {"pause", &o->pause},
         {"skew", &o->skew},       {"snapshots", &o->snapshots}, {"io-error", &o->io_error},
         {"replace", &o->replace}, {"disorder", &o->disorder},   {"churn", &o->churn},
-        {"drift", &o->drift},     {"slow-link", &o->slow_link}, {"isolate", &o->isolate}};
+        {"drift", &o->drift},     {"slow-link", &o->slow_link}, {"isolate", &o->isolate},
+        {"hot", &o->hot}};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
         if (strcmp(faults[i].name, name) == 0)
             return faults[i].flag;
@@ -457,7 +469,8 @@ int main(int argc, char **argv) {
                             .churn = true,
                             .drift = true,
                             .slow_link = true,
-                            .isolate = true};
+                            .isolate = true,
+                            .hot = true};
     uint64_t from = 1, to = 100;
     bool until_violation = false, both = false;
     for (int i = 1; i < argc; i++) {

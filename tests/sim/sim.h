@@ -37,6 +37,7 @@ struct sim_options {
                       bring them */
     bool sluggish; /* disks are slow all the time */
     bool churn;    /* members are removed and come back as new ones all the time */
+    bool hot;      /* members change all the time, and faults are aimed at that (hot.c) */
     bool early;    /* faults begin while the cluster is being built */
     uint64_t duration_ms;
     int verbose;
@@ -159,6 +160,11 @@ void net_reset(int a, int b);
 void gateway_after(struct gateway_sim *g);
 void net_free(void);
 
+/* hot.c */
+void hot_begin(void);
+void hot_watch(struct server *s);       /* after every call into its node */
+void hot_removal_answered(uint64_t id); /* it has happened, or will not */
+
 /* client.c */
 void clients_begin(void);
 void clients_check_end(void);
@@ -171,6 +177,7 @@ void admin_remove(uint64_t id);
 
 /* check.c */
 void check_reset(void);
-uint64_t check_last_index(void); /* the highest that any log has ever held */
+uint64_t check_last_index(void);               /* the highest that any log has ever held */
+uint64_t check_committed_term(uint64_t index); /* of the entry committed there; 0: none is known */
 void check_server(struct server *s);
 bool check_converged(void);
