@@ -24,6 +24,7 @@ enum {
     NODE_LINK_WINDOW_REQUESTS = 65536,
     NODE_LINK_WINDOW_BYTES = 64 << 20,
     NODE_LINKS_MAX = 4096,
+    NODE_SESSION_BUCKETS = 1024,    /* a power of two */
     NODE_GREETING_BYTES = 4096,     /* a gateway may send before its HELLO */
     NODE_BACKLOG_BYTES = 256 << 20, /* gathered and not yet proposed, all links */
     NODE_ANSWER_BYTES = 4 << 20,    /* of reads answered in one turn */
@@ -72,9 +73,10 @@ struct node_link {
     struct node *owner;
     void *handle;
     bool greeted;
-    struct session_id session;
-    struct buf in;  /* a frame not yet complete */
-    struct buf out; /* replies of this turn */
+    struct session_id session;          /* no other greeted link has it */
+    struct node_link *next_in_sessions; /* once greeted: in its bucket of node.sessions */
+    struct buf in;                      /* a frame not yet complete */
+    struct buf out;                     /* replies of this turn */
     struct link_batch replies;
     bool replies_open;
     uint64_t
@@ -240,6 +242,7 @@ struct node {
 
     struct list links;
     uint32_t link_count;
+    struct node_link *sessions[NODE_SESSION_BUCKETS]; /* greeted links by their session */
     uint64_t protocol_errors;
     uint64_t entries_proposed, commands_proposed;
     struct node_counters counters;

@@ -51,13 +51,30 @@ void node_flush_links(struct node *n) {
     }
 }
 
+/* Session ids are random, so that any of their bytes will do. Gateways that chose them badly on
+ * purpose would make a node as slow as it is with one bucket. */
+static struct node_link **session_bucket(struct node *n, const struct session_id *session) {
+    return &n->sessions[get_u32le(session->bytes) & (NODE_SESSION_BUCKETS - 1)];
+}
+
 static struct node_link *link_of_session(struct node *n, const struct session_id *session) {
-    LIST_FOREACH (it, &n->links) {
-        struct node_link *l = LIST_ENTRY(it, struct node_link, node);
-        if (l->greeted && memcmp(&l->session, session, sizeof *session) == 0)
-            return l;
-    }
-    return NULL;
+    struct node_link *l = *session_bucket(n, session);
+    while (l && memcmp(&l->session, session, sizeof *session) != 0)
+        l = l->next_in_sessions;
+    return l;
+}
+
+static void session_insert(struct node_link *l) {
+    struct node_link **bucket = session_bucket(l->owner, &l->session);
+    l->next_in_sessions = *bucket;
+    *bucket = l;
+}
+
+static void session_remove(struct node_link *l) {
+    struct node_link **at = session_bucket(l->owner, &l->session);
+    while (*at != l)
+        at = &(*at)->next_in_sessions;
+    *at = l->next_in_sessions;
 }
 
 static bool session_is_zero(const struct session_id *s) {
@@ -309,6 +326,7 @@ static bool link_on_hello(struct node_link *l, struct slice payload) {
     if (old)
         link_end(old);
     l->greeted = true;
+    session_insert(l);
     struct link_node_hello answer = {
         .version = LINK_VERSION,
         .node_id = n->o.id,
@@ -446,6 +464,8 @@ void node_link_closed(struct node_link *l) {
     node_read_forget(n, l);
     node_joins_fail(n, l);
     list_remove(&l->node);
+    if (l->greeted)
+        session_remove(l);
     n->link_count--;
     buf_fini(&l->in);
     buf_fini(&l->out);

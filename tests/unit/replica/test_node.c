@@ -107,6 +107,56 @@ static void test_an_unknown_session_is_gone(void **state) {
     rig_free(r);
 }
 
+static struct rig_link *link_with(struct rig *r, const uint8_t session[16]) {
+    struct rig_link *l = rig_link_raw(r, 1);
+    struct link_hello hello = {.version = LINK_VERSION};
+    struct buf b = {0};
+    memcpy(l->session, session, sizeof l->session);
+    memcpy(hello.session, session, sizeof hello.session);
+    link_put_hello(&b, &hello);
+    assert_true(rig_link_bytes(l, buf_slice(&b)));
+    buf_fini(&b);
+    return l;
+}
+
+/* Replies find the link of their session among many, some of which share a bucket; also after
+ * others have gone, and after a gateway has connected again before its old link was closed. */
+static void test_many_links(void **state) {
+    enum { LINKS = 40, SHARED = 5 };
+    struct rig *r = rig_new();
+    struct rig_link *l[LINKS];
+    rig_bootstrap(r, 1);
+    for (uint64_t i = 0; i < LINKS; i++) {
+        uint8_t session[16] = {[0] = i < SHARED ? 0 : (uint8_t)i, [15] = (uint8_t)i + 1};
+        l[i] = link_with(r, session);
+        rig_write(l[i], 1, "SESSION.OPEN", NULL);
+    }
+    rig_run(r, 50);
+    rig_link_close(l[1]);
+    rig_link_close(l[LINKS - 1]);
+    struct rig_link *again = link_with(r, l[2]->session);
+    assert_null(l[2]->link);
+    l[2] = again;
+    for (uint64_t i = 0; i < LINKS; i++) {
+        char text[24];
+        if (!l[i]->link)
+            continue;
+        snprintf(text, sizeof text, "%llu", (unsigned long long)i);
+        rig_write(l[i], 2, "INCRBY", text, text, NULL);
+    }
+    rig_run(r, 50);
+    for (uint64_t i = 0; i < LINKS; i++) {
+        char text[24];
+        snprintf(text, sizeof text, ":%llu\r\n", (unsigned long long)i);
+        if (l[i]->link)
+            expect_text(rig_reply(l[i], LINK_KIND_WRITE, 2), text);
+    }
+    for (uint64_t i = 0; i < LINKS; i++)
+        if (l[i]->link)
+            rig_link_close(l[i]);
+    rig_free(r);
+}
+
 static void restart_and_compare(bool clean) {
     struct rig *r = rig_new();
     struct node *n = rig_bootstrap(r, 1);
@@ -245,7 +295,9 @@ static void test_quota(void **state) {
     r->servers[1].options.max_data_bytes = 10000;
     rig_bootstrap(r, 1);
     struct rig_link *l = rig_session(r, 1, 1);
-    uint64_t sequence = 2;
+    uint64_t sequence = 3;
+    rig_write(l, 2, "ONCE.EXEC", "id", "SET", "k2", "v", NULL);
+    rig_run(r, 5);
     memset(value, 'v', sizeof value - 1);
     value[sizeof value - 1] = 0;
     const struct rig_reply *reply = NULL;
@@ -264,9 +316,17 @@ static void test_quota(void **state) {
     assert_true(sequence > 5);
     uint64_t last = node_memlog(r->servers[1].node)->last_index;
     /* What was executed before is answered again; reads go on. */
-    rig_write(l, 2, "SET", "k2", value, NULL);
+    rig_write(l, 3, "SET", "k3", value, NULL);
     rig_run(r, 5);
-    assert_int_equal(rig_reply(l, LINK_KIND_WRITE, 2)->status, LINK_OK);
+    assert_int_equal(rig_reply(l, LINK_KIND_WRITE, 3)->status, LINK_OK);
+    /* Also what another gateway's session executed under the same id, but nothing new. */
+    struct rig_link *other = rig_session(r, 1, 2);
+    rig_write(other, 2, "ONCE.EXEC", "id", "SET", "k2", "v", NULL);
+    rig_write(other, 3, "ONCE.EXEC", "new", "SET", "k2", "v", NULL);
+    rig_run(r, 5);
+    assert_int_equal(rig_reply(other, LINK_KIND_WRITE, 2)->status, LINK_OK);
+    assert_memory_equal(rig_reply(other, LINK_KIND_WRITE, 2)->text, "*3\r\n:1\r\n", 8);
+    assert_int_equal(rig_reply(other, LINK_KIND_WRITE, 3)->status, LINK_REFUSED);
     assert_int_equal(rig_get(l, 1, "k3")->size, 6 + 999 + 2);
     assert_true(node_memlog(r->servers[1].node)->last_index >= last);
     /* In one frame what grows is refused and the rest is done. */
@@ -713,6 +773,7 @@ int main(void) {
         cmocka_unit_test(test_a_write_is_answered_when_it_is_durable),
         cmocka_unit_test(test_a_repeated_write_runs_once),
         cmocka_unit_test(test_an_unknown_session_is_gone),
+        cmocka_unit_test(test_many_links),
         cmocka_unit_test(test_restart_after_a_stop),
         cmocka_unit_test(test_restart_after_a_kill),
         cmocka_unit_test(test_store_rebuilt_from_the_log),
