@@ -313,7 +313,7 @@ void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice p
 /* Answers, and forgets it. error: an error reply. */
 void node_join_answer(struct node *n, struct join *j, enum link_status status, const char *error);
 void node_joins_tick(struct node *n);
-/* Those of a link that is gone; NULL: all, which are answered NOT_LEADER. */
+/* Those of a link that is gone; NULL: all, which are sent to the next leader. */
 void node_joins_fail(struct node *n, struct node_link *l);
 
 /* ---- node_handover.c ---- */
