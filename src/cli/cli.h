@@ -6,7 +6,8 @@
  * the environment. Single thread; messages for people go to standard error, results to standard
  * output.
  *
- * curl/curl.h is included in http.c only, jansson.h in http.c (error bodies) and status.c.
+ * curl/curl.h is included in http.c only, jansson.h in http.c (error bodies), status.c and
+ * member.c.
  */
 #pragma once
 #include <stdbool.h>
@@ -58,10 +59,11 @@ enum cli_option_set {
     X("set", cli_set, CLI_SET_COMMON | CLI_SET_STORE | CLI_SET_CONDITION, 2, 2, "KEY VALUE|-",     \
       "store a value; - reads it from standard input")                                             \
     X("del", cli_del, CLI_SET_COMMON | CLI_SET_CONDITION, 1, 1, "KEY", "delete a key")             \
-    X("member", cli_member, CLI_SET_COMMON, 2, 2, "remove ID",                                     \
-      "take a node out of the cluster (two voters stay at the least)")                             \
     X("check", cli_check, CLI_SET_JSON, 1, 1, "DIR|FILE",                                          \
       "whether the files of a stopped node, or of a backup, are what was written")                 \
+    X("member", cli_member, CLI_SET_COMMON, 1, 2, "list|add|remove ID|promote ID|transfer [ID]",   \
+      "who belongs to the cluster: show, how to add one, take one out, let one vote, let one "     \
+      "lead")                                                                                      \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
       "the Redis commands this version has, as a Markdown table")
 

@@ -8,16 +8,16 @@ static const struct http_route routes[] = {
 };
 
 static bool match(const char *pattern, struct slice path, struct slice *ret_rest) {
-    struct slice p = slice_str(pattern);
-    bool takes_rest = p.size > 5 && memcmp(p.data + p.size - 5, "{key}", 5) == 0;
-    if (!takes_rest) {
+    const char *key = strstr(pattern, "{key}");
+    if (!key) {
         *ret_rest = slice_of(NULL, 0);
-        return slice_equal(p, path);
+        return slice_equal_str(path, pattern);
     }
-    p.size -= 5;
-    if (path.size <= p.size || !slice_starts_with(path, p))
+    struct slice before = slice_of(pattern, (size_t)(key - pattern)), after = slice_str(key + 5);
+    if (path.size <= before.size + after.size || !slice_starts_with(path, before) ||
+        memcmp(path.data + path.size - after.size, after.data, after.size) != 0)
         return false;
-    *ret_rest = slice_of(path.data + p.size, path.size - p.size);
+    *ret_rest = slice_of(path.data + before.size, path.size - before.size - after.size);
     return true;
 }
 

@@ -7,8 +7,8 @@
 enum http_needs { NEEDS_NOTHING, NEEDS_READ, NEEDS_WRITE };
 enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN }; /* none: at most 64 KiB, ignored */
 
-/* method, pattern ("{key}" at the end takes the rest of the path, which must not be empty), needs,
- * body, handler, one line of help */
+/* method, pattern, needs, body, handler, one line of help. "{key}" in a pattern takes what the rest
+ * of it leaves, slashes included, and at least one byte; the first row that fits counts. */
 #define HTTP_ROUTES(X)                                                                             \
     X(GET, "/", NEEDS_NOTHING, BODY_NONE, http_web_get, "The welcome page.")                       \
     X(GET, "/v1/kv/{key}", NEEDS_READ, BODY_NONE, http_kv_get, "The value of a key.")              \
@@ -20,6 +20,12 @@ enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN }; /* none: at most 64 KiB
     X(GET, "/_/status", NEEDS_READ, BODY_NONE, http_status_get, "The cluster, as JSON.")           \
     X(DELETE, "/_/members/{key}", NEEDS_READ, BODY_NONE, http_member_delete,                       \
       "Takes a node out of the cluster.")                                                          \
+    X(POST, "/_/members/{key}/promote", NEEDS_READ, BODY_NONE, http_member_promote,                \
+      "Makes a learner a voter.")                                                                  \
+    X(POST, "/_/members/{key}/transfer", NEEDS_READ, BODY_NONE, http_member_transfer,              \
+      "Hands leadership to this voter.")                                                           \
+    X(POST, "/_/transfer", NEEDS_READ, BODY_NONE, http_leader_transfer,                            \
+      "Hands leadership to the voter that is best placed.")                                        \
     X(GET, "/_/health", NEEDS_NOTHING, BODY_NONE, http_health_get, "200 while the process works.") \
     X(GET, "/_/ready", NEEDS_NOTHING, BODY_NONE, http_ready_get, "200 while it can serve writes.") \
     X(GET, "/_/metrics", NEEDS_NOTHING, BODY_NONE, http_metrics_get, "Prometheus text.")           \

@@ -66,7 +66,9 @@ typedef void (*upstream_done_fn)(struct upstream_request *req, enum upstream_out
 struct upstream_request {
     /* filled by the caller */
     enum upstream_kind kind; /* ADMIN goes to the local node, or any; to the leader when that one
-                                says so; and never twice: when its link breaks it is UNKNOWN */
+                                says so; and never twice, unless it may be repeated: when its link
+                                breaks it is UNKNOWN */
+    bool repeat;             /* ADMIN: to be asked again changes nothing */
     uint16_t db;
     uint64_t min_index;     /* reads: answer from a state at least this new; 0: any */
     uint32_t timeout_ms;    /* 0: the upstream's default */

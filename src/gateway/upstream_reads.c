@@ -257,7 +257,8 @@ void reads_link_down(struct upstream_link *link) {
             continue;
         req->link = NULL;
         req->id = 0;
-        if (req->kind == UPSTREAM_ADMIN)
+        req->doubt = true;
+        if (req->kind == UPSTREAM_ADMIN && !req->repeat)
             request_fail(req, UPSTREAM_UNKNOWN, "UNAVAILABLE the connection to the node broke");
         else
             enqueue(req, (enum read_queue)req->queue);

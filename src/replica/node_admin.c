@@ -3,6 +3,7 @@
  *   NODE.STATUS | NODE.TIME            answered by any node, at once
  *   NODE.JOIN address                  the leader; answered when the member stands in the log
  *   NODE.REMOVE id                     the leader; answered when it is none any more
+ *   NODE.PROMOTE id                    the leader; answered when the learner votes
  *   NODE.TRANSFER to from              whoever leads: answered when `to` leads, or (to = 0) when
  *                                      `from` does not. So it may be asked again of the next one.
  *
@@ -28,7 +29,7 @@ void node_join_answer(struct node *n, struct join *j, enum link_status status, c
     struct buf reply = {0};
     if (error) {
         reply_error(&reply, "%s", error);
-    } else if (j->stage == JOIN_REMOVAL) {
+    } else if (j->stage == JOIN_REMOVAL || j->stage == JOIN_PROMOTION) {
         reply_simple(&reply, "OK");
     } else if (j->stage == JOIN_TRANSFER) {
         reply_map(&reply, 1);
@@ -98,6 +99,10 @@ void node_joins_tick(struct node *n) {
         bool over = node_now(n) >= j->deadline_ms;
         if (over && j->stage == JOIN_TRANSFER)
             transfer_failed(n, j);
+        else if (over && j->stage == JOIN_PROMOTION)
+            node_join_answer(n, j, LINK_REFUSED,
+                             "ERR the node did not become a voter in time: it has not caught up, "
+                             "or a majority of the voters does not answer");
         else if (over)
             node_join_answer(n, j, LINK_UNAVAILABLE, NULL);
         else if (j->stage == JOIN_TRANSFER)
@@ -131,16 +136,37 @@ static void check_join(struct node *n, const struct membership *now, struct join
                     (unsigned long long)there->id);
 }
 
-static void check_removal(const struct membership *now, struct join *j, struct slice id,
-                          struct buf *reply) {
+/* This, and the next two: false when it is as it should be already. */
+static bool check_removal(struct node *n, const struct membership *now, struct join *j,
+                          struct slice id, struct buf *reply) {
     j->stage = JOIN_REMOVAL;
-    if (!num_parse_u64(id, &j->id) || !membership_find(now, j->id))
+    bool number = num_parse_u64(id, &j->id);
+    if (number && !membership_find(now, j->id) && store_knows_node_id(n->store, j->id))
+        return false; /* removed before */
+    if (!number || !membership_find(now, j->id))
         reply_error(reply, "ERR no such node");
     else if (!node_removal_allowed(now, j->id))
         reply_error(reply, "ERR two voters must stay: add a node first");
+    return true;
 }
 
-/* False: it is as it should be already. */
+static bool check_promotion(struct node *n, const struct membership *now, struct join *j,
+                            struct slice id, struct buf *reply) {
+    j->stage = JOIN_PROMOTION;
+    /* Shorter than what gateways wait, so that the reason arrives. */
+    j->deadline_ms = node_now(n) + NODE_TRANSFER_TIMEOUT_MS;
+    if (!num_parse_u64(id, &j->id) || !membership_find(now, j->id))
+        reply_error(reply, "ERR no such node");
+    else if (membership_is_voter(now, j->id))
+        return false;
+    else if (membership_voters(now) >= n->o.voters_max)
+        reply_error(reply, "ERR there are %u voters, the most there may be: remove one first",
+                    (unsigned)membership_voters(now));
+    else if (!node_peer_alive(n, j->id, NODE_ALIVE_MS))
+        reply_error(reply, "ERR node %llu does not answer", (unsigned long long)j->id);
+    return true;
+}
+
 static bool check_transfer(struct node *n, const struct membership *now, struct join *j,
                            struct slice to, struct slice from, struct buf *reply) {
     uint64_t away;
@@ -179,7 +205,9 @@ static void admin_queue(struct node *n, struct node_link *l, uint64_t id, enum j
     if (stage == JOIN_WAITS_ID)
         check_join(n, &now, j, operand, reply);
     else if (stage == JOIN_REMOVAL)
-        check_removal(&now, j, operand, reply);
+        wanted = check_removal(n, &now, j, operand, reply);
+    else if (stage == JOIN_PROMOTION)
+        wanted = check_promotion(n, &now, j, operand, reply);
     else
         wanted = check_transfer(n, &now, j, operand, n->argv.args[2], reply);
     if (reply->size > 0) {
@@ -209,6 +237,7 @@ static const struct {
 } changes[] = {
     {"NODE.JOIN", 2, JOIN_WAITS_ID},
     {"NODE.REMOVE", 2, JOIN_REMOVAL},
+    {"NODE.PROMOTE", 2, JOIN_PROMOTION},
     {"NODE.TRANSFER", 3, JOIN_TRANSFER},
 };
 

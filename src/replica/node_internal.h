@@ -115,7 +115,7 @@ struct peer {
 };
 
 /* A membership operation that somebody waits for. */
-enum join_stage { JOIN_WAITS_ID, JOIN_WAITS_CHANGE, JOIN_REMOVAL, JOIN_TRANSFER };
+enum join_stage { JOIN_WAITS_ID, JOIN_WAITS_CHANGE, JOIN_REMOVAL, JOIN_TRANSFER, JOIN_PROMOTION };
 struct join {
     struct list node;
     enum join_stage stage;
@@ -123,7 +123,7 @@ struct join {
     uint64_t reply_id;
     uint64_t tag; /* sequence of the NODE.ALLOC command */
     uint64_t id;  /* of the member that joins, leaves or is to lead; 0: not known, or any */
-    bool begun;   /* leadership was handed over at least once */
+    bool begun;   /* the hand-over, or the catch-up before a promotion, was begun */
     uint64_t deadline_ms;
     char address[MEMBER_ADDRESS_BYTES_MAX];
 };

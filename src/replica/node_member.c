@@ -120,11 +120,43 @@ const struct member *node_member_at(const struct membership *m, const char *addr
     return NULL;
 }
 
+/* Lets a learner catch up, then makes it a voter. */
+static bool promote(struct node *n, const struct membership *now, uint64_t id) {
+    if (core_catch_up_state(n->core, id) == CORE_CATCH_UP_FINISHED)
+        return propose_role(n, now, id, MEMBER_VOTER);
+    struct core_update u;
+    int rc = core_catch_up(n->core, node_now(n), id, &u);
+    /* The library looks at a round only when the learner's log grows: give it something to grow
+     * by. */
+    if (node_carry_out(n, rc > 0 ? 0 : rc, &u))
+        node_propose(n, CORE_BARRIER, slice_of(NULL, 0));
+    return true;
+}
+
+static bool promotion_step(struct node *n, const struct membership *now, struct join *j) {
+    const struct member *m = membership_find(now, j->id);
+    if (!m)
+        node_join_answer(n, j, LINK_REFUSED, "ERR the node was removed meanwhile");
+    else if (m->role == MEMBER_VOTER)
+        node_join_answer(n, j, LINK_OK, NULL);
+    else if (j->begun && core_catch_up_state(n->core, j->id) == CORE_CATCH_UP_ABORTED)
+        node_join_answer(n, j, LINK_REFUSED,
+                         "ERR the node does not catch up: look at its LAG in cotidal status, and "
+                         "ask again when it is small");
+    else if (m->role == MEMBER_LEARNER) {
+        j->begun = true;
+        return promote(n, now, j->id);
+    }
+    return false;
+}
+
 /* Works on the first operation that can go on. True when it did something, so that nothing else is
  * proposed. */
 static bool join_step(struct node *n, const struct membership *now, struct join *j) {
     if (j->stage == JOIN_TRANSFER)
         return false;
+    if (j->stage == JOIN_PROMOTION)
+        return promotion_step(n, now, j);
     if (j->stage == JOIN_REMOVAL) {
         if (!membership_find(now, j->id)) {
             node_join_answer(n, j, LINK_OK, NULL);
@@ -195,15 +227,7 @@ static bool promote_step(struct node *n, const struct membership *now) {
         const struct member *m = &now->members[i];
         if (m->role != MEMBER_LEARNER || !node_peer_alive(n, m->id, NODE_ALIVE_MS))
             continue;
-        if (core_catch_up_state(n->core, m->id) == CORE_CATCH_UP_FINISHED)
-            return propose_role(n, now, m->id, MEMBER_VOTER);
-        struct core_update u;
-        int rc = core_catch_up(n->core, node_now(n), m->id, &u);
-        /* The library looks at a round only when the learner's log grows: give it something to grow
-         * by. */
-        if (node_carry_out(n, rc > 0 ? 0 : rc, &u))
-            node_propose(n, CORE_BARRIER, slice_of(NULL, 0));
-        return true;
+        return promote(n, now, m->id);
     }
     return false;
 }

@@ -200,6 +200,10 @@ uint64_t store_session_count(const struct store *s) {
     return s->state.session_count;
 }
 
+bool store_knows_node_id(const struct store *s, uint64_t id) {
+    return id > 0 && id < s->state.next_node_id;
+}
+
 bool store_over_quota(const struct store *s) {
     return s->max_data_bytes > 0 && s->state.data_bytes >= s->max_data_bytes;
 }

@@ -144,6 +144,8 @@ uint64_t store_key_count(
 uint64_t store_session_count(const struct store *s);
 /* What a copy of the environment's file would hold, about. Any thread. */
 uint64_t store_file_bytes(const struct store *s);
+/* Whether this id was given to a node at some time (NODE.ALLOC). */
+bool store_knows_node_id(const struct store *s, uint64_t id);
 /* Whether the session has executed this sequence, so that asking again changes nothing. */
 bool store_session_knows(const struct store *s, const struct session_id *session,
                          uint64_t sequence);

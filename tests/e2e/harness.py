@@ -346,12 +346,16 @@ class Load:
         self.counts = {}  # counter -> acknowledged increments
         self.errors = []
         self.steps = []
+        self.longest = []  # seconds between two steps, of each writer
+        self._last = []
         self._stop = threading.Event()
         self._threads = []
         for node in nodes:
             for _ in range(threads_per_node):
                 number = len(self.steps)
                 self.steps.append(0)
+                self.longest.append(0.0)
+                self._last.append(None)
                 target = self._over_http if number % 2 else self._over_redis
                 self._threads.append(threading.Thread(target=self._run, args=(target, node, number), daemon=True))
         for thread in self._threads:
@@ -362,6 +366,13 @@ class Load:
             target(node, number)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client saw it
             self.errors.append(f"writer {number} on {node.name} after {self.steps[number]} steps: {error!r}")
+
+    def _stepped(self, number):
+        now = time.monotonic()
+        if self._last[number] is not None:
+            self.longest[number] = max(self.longest[number], now - self._last[number])
+        self._last[number] = now
+        self.steps[number] += 1
 
     def _over_redis(self, node, number):
         client = node.redis(single_connection_client=True)
@@ -374,7 +385,7 @@ class Load:
             answer = client.incr(counter)
             self.counts[counter] += 1
             assert answer == self.counts[counter], f"{counter} is {answer}, not {self.counts[counter]}"
-            self.steps[number] += 1
+            self._stepped(number)
 
     def _over_http(self, node, number):
         connection = http.client.HTTPConnection(*node.address("http"), timeout=30 * PATIENCE)
@@ -384,7 +395,7 @@ class Load:
             answer = Response(connection.getresponse())
             assert answer.status == 201, answer
             self.acknowledged[key] = key
-            self.steps[number] += 1
+            self._stepped(number)
         connection.close()
 
     def wait_steps(self, more):

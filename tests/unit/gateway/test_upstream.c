@@ -789,6 +789,21 @@ static void test_admin(void **state) {
     fake_break(&f, local);
     assert_done(&b, UPSTREAM_UNKNOWN,
                 "-UNAVAILABLE the connection to the node broke; applied: unknown\r\n");
+    /* What changes nothing when it is asked again, is. */
+    struct request c = {0};
+    c.up.repeat = true;
+    request_submit(&f, &c, UPSTREAM_ADMIN, "MEMBER.LEAD");
+    fake_turn(&f);
+    assert_int_equal(node_take(n1), 1);
+    fake_break(&f, n1);
+    fake_advance(&f, 50);
+    fake_turn(&f);
+    local = node_up_at(&f, "local", 2, 5, 1);
+    fake_turn(&f);
+    assert_int_equal(node_take(local), 1);
+    assert_string_equal(local->items[0].name, "MEMBER.LEAD");
+    node_answer_all(&f, local);
+    assert_done(&c, UPSTREAM_DONE, "+MEMBER.LEAD\r\n");
     fake_fini(&f);
 }
 
