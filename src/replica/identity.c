@@ -28,8 +28,9 @@ void identity_encode(const struct identity *id, struct buf *out) {
     size_t at = out->size;
     for (int i = 0; i < 16; i++)
         snprintf(cluster + 2 * i, 3, "%02x", id->cluster_id[i]);
-    buf_printf(out, "cotidal-node 2\nid %llu\ncluster %s\nbootstrap %d\nbegun %d\n",
-               (unsigned long long)id->node_id, cluster, id->bootstrap, id->begun);
+    buf_printf(out, "cotidal-node 3\nid %llu\ncluster %s\nbootstrap %d\nbegun %d\nstarts %llu\n",
+               (unsigned long long)id->node_id, cluster, id->bootstrap, id->begun,
+               (unsigned long long)id->starts);
     buf_printf(out, "checksum %08x\n", crc32c(0, slice_of(out->data + at, out->size - at)));
 }
 
@@ -45,17 +46,19 @@ static bool decode_hex(const char *text, uint8_t out[16]) {
 
 bool identity_decode(struct slice text, struct identity *ret) {
     char line[IDENTITY_BYTES_MAX + 1], cluster[33] = "";
-    unsigned long long id = 0;
+    unsigned long long id = 0, starts = 0;
     int bootstrap = 0, begun = 0;
     if (text.size > IDENTITY_BYTES_MAX)
         return false;
     memcpy(line, text.data, text.size);
     line[text.size] = 0;
-    if (sscanf(line, "cotidal-node 2 id %20llu cluster %32[0-9a-f] bootstrap %1d begun %1d", &id,
-               cluster, &bootstrap, &begun) != 4 ||
+    if (sscanf(line,
+               "cotidal-node 3 id %20llu cluster %32[0-9a-f] bootstrap %1d begun %1d starts %20llu",
+               &id, cluster, &bootstrap, &begun, &starts) != 5 ||
         strlen(cluster) != 32 || id == 0)
         return false;
-    struct identity found = {.node_id = id, .bootstrap = bootstrap != 0, .begun = begun != 0};
+    struct identity found = {
+        .node_id = id, .bootstrap = bootstrap != 0, .begun = begun != 0, .starts = starts};
     if (!decode_hex(cluster, found.cluster_id))
         return false;
     /* What we would write is all that we accept: that covers the checksum and every blank. */

@@ -1,6 +1,6 @@
-/* Who a database node is: the file node.meta in its data folder. Written when the node first starts
- * or joins, and once more when it has begun to work; a node without it has no past, and gets an id
- * that was never used before (ENGINE rule M2).
+/* Who a database node is: the file node.meta in its data folder. Written at every start,
+ * which it counts, and once more when it has begun to work; a node without it has no past, and gets
+ * an id that was never used before (ENGINE rule M2).
  *
  * The file is text for people to read, with a checksum in its last line: under a damaged id or
  * cluster a node would vote for somebody else. docs/log-format.md has the lines.
@@ -16,8 +16,9 @@
 struct identity {
     uint64_t node_id;
     uint8_t cluster_id[16];
-    bool bootstrap; /* this node is to begin the cluster */
-    bool begun;     /* it has a log that must not get lost: it knew of something committed */
+    bool bootstrap;  /* this node is to begin the cluster */
+    uint64_t starts; /* of this node, this one included: orders its connections (M9) */
+    bool begun;      /* it has a log that must not get lost: it knew of something committed */
 };
 
 void identity_encode(const struct identity *id, struct buf *out);

@@ -79,6 +79,8 @@ struct node_link *node_link_open(struct node *n, void *handle);
  * and the environment closes the connection. */
 bool node_link_bytes(struct node_link *l, struct slice bytes) WARN_UNUSED;
 void node_link_closed(struct node_link *l);
+/* Whether the gateway has said who it is. */
+bool node_link_greeted(const struct node_link *l);
 
 /* Begins to hand leadership over: to the voter `id`, or to the best one (0). Whether it comes to
  * that shows later: node_is_leader() turns false, or after two election timeouts

@@ -459,6 +459,10 @@ struct node_link *node_link_open(struct node *n, void *handle) {
     return l;
 }
 
+bool node_link_greeted(const struct node_link *l) {
+    return l->greeted;
+}
+
 void node_link_closed(struct node_link *l) {
     struct node *n = l->owner;
     node_read_forget(n, l);

@@ -22,6 +22,11 @@ enum {
     RETRY_MAX_MS = 1000,
     USER_TIMEOUT_MS = 5000,
     CONNECTIONS_MAX = 4096,
+    GREETING_MS = 5000,
+    UNGREETED_MAX = 256,
+    ENDING_MS = 5000, /* for a gateway to take what a link that ended still owes it */
+    LOOK_EVERY_MS = 500,
+    SENDERS_MAX = 2 * MEMBERS_MAX,
 };
 
 enum inbound_kind { INBOUND_NEW, INBOUND_LINK, INBOUND_PEER };
@@ -36,7 +41,16 @@ struct inbound {
     struct node_link *link;
     uint64_t peer_id; /* 0 until HELLO */
     char address[MEMBER_ADDRESS_BYTES_MAX];
-    bool closed;
+    uint64_t since_ms; /* it came, or began to end, then */
+    bool greeted;      /* who it is, is known; or it comes from this process */
+    bool closed;       /* nothing of it is read any more */
+};
+
+/* M9: the newest connection of a node that we heard a greeting on. One that is not newer was on its
+ * way for longer, and what it brings is out of order. */
+struct sender {
+    struct list node; /* in order of their last greeting */
+    uint64_t node_id, starts, connection;
 };
 
 /* Our connection to another node. */
@@ -60,7 +74,13 @@ struct transport {
     struct node *node;
     struct listener *listener;
     struct list inbound, outbound;
-    uint32_t inbound_count;
+    uint32_t inbound_count, ungreeted_count;
+    uint32_t greeting_ms, ungreeted_max;
+    struct list senders;
+    uint32_t sender_count;
+    uint64_t starts, connections; /* which start of this node it is; connections made since */
+    struct timer *timer;          /* runs while somebody has not greeted, or ends */
+    uint64_t look_at_ms;          /* 0: it does not run */
     struct rand rand;
     uint64_t protocol_errors;
     pthread_mutex_t lock; /* guards adopted */
@@ -71,14 +91,27 @@ struct transport {
 
 /* ---- connections to us ---- */
 
-static void inbound_close(struct inbound *c) {
-    if (c->closed)
+static void look_soon(struct transport *t) {
+    if (t->look_at_ms != 0 || t->closing)
         return;
-    c->closed = true;
-    if (c->link) {
+    uint32_t wait = t->greeting_ms < LOOK_EVERY_MS ? t->greeting_ms : LOOK_EVERY_MS;
+    t->look_at_ms = loop_now_ms(t->loop) + wait;
+    timer_set(t->timer, t->look_at_ms);
+}
+
+static void inbound_greeted(struct inbound *c) {
+    if (c->greeted)
+        return;
+    c->greeted = true;
+    c->owner->ungreeted_count--;
+}
+
+static void inbound_close(struct inbound *c) {
+    if (!c->closed && c->link)
         node_link_closed(c->link);
-        c->link = NULL;
-    }
+    c->link = NULL;
+    c->closed = true;
+    inbound_greeted(c);
     stream_close(c->stream);
 }
 
@@ -87,6 +120,32 @@ static void inbound_bad(struct inbound *c, const char *why) {
     log_warn("connection-dropped", "peer=%s reason=%s", stream_peer(c->stream),
              log_quote(slice_str(why)));
     inbound_close(c);
+}
+
+/* Notes the connection when it is newer than all of this node before. */
+static bool sender_is_newer(struct transport *t, const struct wire_hello *hello) {
+    struct sender *s = NULL;
+    LIST_FOREACH (it, &t->senders) {
+        if (LIST_ENTRY(it, struct sender, node)->node_id == hello->node_id)
+            s = LIST_ENTRY(it, struct sender, node);
+    }
+    if (s && (hello->starts < s->starts ||
+              (hello->starts == s->starts && hello->connection <= s->connection)))
+        return false;
+    if (!s && t->sender_count == SENDERS_MAX) {
+        s = LIST_ENTRY(list_first(&t->senders), struct sender, node);
+    } else if (!s) {
+        s = xcalloc(1, sizeof *s);
+        list_init(&s->node);
+        t->sender_count++;
+    }
+    *s = (struct sender){.node = s->node,
+                         .node_id = hello->node_id,
+                         .starts = hello->starts,
+                         .connection = hello->connection};
+    list_remove(&s->node);
+    list_push_back(&t->senders, &s->node);
+    return true;
 }
 
 static void inbound_greet(struct inbound *c, struct slice payload) {
@@ -101,6 +160,11 @@ static void inbound_greet(struct inbound *c, struct slice payload) {
         inbound_bad(c, "a node of another cluster");
         return;
     }
+    if (!sender_is_newer(t, &hello)) {
+        inbound_bad(c, "an older connection than one that was here already");
+        return;
+    }
+    inbound_greeted(c);
     LIST_FOREACH_SAFE (it, &t->inbound) {
         struct inbound *old = LIST_ENTRY(it, struct inbound, node);
         if (old != c && old->kind == INBOUND_PEER && old->peer_id == hello.node_id)
@@ -172,6 +236,8 @@ static void inbound_on_read(void *ctx, struct slice bytes) {
             inbound_bad(c, "malformed frame");
             return;
         }
+        if (!c->closed && node_link_greeted(link))
+            inbound_greeted(c);
     } else if (c->kind == INBOUND_PEER) {
         inbound_peer_bytes(c, &bytes);
     }
@@ -191,6 +257,7 @@ static void inbound_on_close(void *ctx, int error) {
     struct inbound *c = ctx;
     if (c->link)
         node_link_closed(c->link);
+    inbound_greeted(c);
     list_remove(&c->node);
     c->owner->inbound_count--;
     buf_fini(&c->in);
@@ -200,19 +267,54 @@ static void inbound_on_close(void *ctx, int error) {
 static const struct stream_handler inbound_handler = {.on_read = inbound_on_read,
                                                       .on_close = inbound_on_close};
 
-static void transport_take(struct transport *t, struct stream *s) {
+static struct inbound *longest_ungreeted(struct transport *t) {
+    LIST_FOREACH (it, &t->inbound) {
+        struct inbound *c = LIST_ENTRY(it, struct inbound, node);
+        if (!c->greeted && !c->closed)
+            return c;
+    }
+    return NULL;
+}
+
+static void transport_take(struct transport *t, struct stream *s, bool greeted) {
     struct inbound *c = xcalloc(1, sizeof *c);
     c->owner = t;
     c->stream = s;
+    c->since_ms = loop_now_ms(t->loop);
+    c->greeted = greeted;
+    t->ungreeted_count += !greeted;
     list_push_back(&t->inbound, &c->node);
     t->inbound_count++;
     stream_set_handler(s, &inbound_handler, c);
     if (t->closing || t->inbound_count > CONNECTIONS_MAX)
         inbound_close(c);
+    else if (!greeted)
+        look_soon(t);
+    if (t->ungreeted_count > t->ungreeted_max)
+        inbound_bad(longest_ungreeted(t), "too many connections without a greeting");
 }
 
 static void transport_on_accept(void *ctx, struct stream *s) {
-    transport_take(ctx, s);
+    transport_take(ctx, s, false);
+}
+
+/* Closes those that say nothing, and those that end and do not take what they are owed. */
+static void transport_look(void *ctx) {
+    struct transport *t = ctx;
+    uint64_t now = loop_now_ms(t->loop);
+    bool again = false;
+    t->look_at_ms = 0;
+    LIST_FOREACH_SAFE (it, &t->inbound) {
+        struct inbound *c = LIST_ENTRY(it, struct inbound, node);
+        if (!c->closed && !c->greeted && now - c->since_ms >= t->greeting_ms)
+            inbound_bad(c, "no greeting in time");
+        else if (c->closed && now - c->since_ms >= ENDING_MS)
+            stream_close(c->stream);
+        else
+            again |= c->closed || !c->greeted;
+    }
+    if (again)
+        look_soon(t);
 }
 
 /* ---- connections to other nodes ---- */
@@ -252,8 +354,11 @@ static void outbound_open(struct outbound *o) {
     stream_set_handler(o->stream, &outbound_handler, o);
     struct buf b = {0};
     buf_append_str(&b, WIRE_PREFACE);
-    struct wire_hello hello = {
-        .version = WIRE_VERSION, .node_id = t->node_id, .address = slice_str(t->advertise)};
+    struct wire_hello hello = {.version = WIRE_VERSION,
+                               .node_id = t->node_id,
+                               .starts = t->starts,
+                               .connection = ++t->connections,
+                               .address = slice_str(t->advertise)};
     memcpy(hello.cluster_id, t->cluster_id, sizeof hello.cluster_id);
     wire_put_hello(&b, &hello);
     stream_write(o->stream, buf_slice(&b));
@@ -322,7 +427,13 @@ size_t transport_link_pending_bytes(void *handle) {
 void transport_link_close(void *handle) {
     struct inbound *c = handle;
     c->link = NULL;
-    inbound_close(c);
+    c->closed = true;
+    inbound_greeted(c);
+    c->since_ms = loop_now_ms(c->owner->loop);
+    look_soon(c->owner);
+    /* Closed at once, what it still sends would make the kernel drop the answers that are on their
+     * way to it. */
+    stream_shutdown(c->stream);
 }
 
 void transport_adopt(struct transport *t, int fd) {
@@ -345,7 +456,7 @@ static void transport_on_wake(void *ctx) {
         if (t->closing || stream_from_fd(t->loop, fd, &s) < 0)
             close(fd);
         else
-            transport_take(t, s);
+            transport_take(t, s, true);
     }
     buf_fini(&taken);
 }
@@ -355,15 +466,20 @@ static void transport_on_wake(void *ctx) {
 int transport_new(const struct transport_options *options, struct transport **ret_transport) {
     struct transport *t = xcalloc(1, sizeof *t);
     t->loop = options->loop;
+    t->greeting_ms = options->greeting_ms ? options->greeting_ms : GREETING_MS;
+    t->ungreeted_max = options->ungreeted_max ? options->ungreeted_max : UNGREETED_MAX;
     list_init(&t->inbound);
     list_init(&t->outbound);
     t->rand.state = (uint64_t)(uintptr_t)t ^ loop_now_ms(t->loop);
     pthread_mutex_init(&t->lock, NULL);
+    list_init(&t->senders);
     t->waker = waker_new(t->loop, transport_on_wake, t);
+    t->timer = timer_new(t->loop, transport_look, t);
     int rc =
         listener_new(t->loop, &options->listen, false, 512, transport_on_accept, t, &t->listener);
     if (rc < 0) {
         waker_free(t->waker);
+        timer_free(t->timer);
         pthread_mutex_destroy(&t->lock);
         free(t);
         return rc;
@@ -378,9 +494,10 @@ int transport_new(const struct transport_options *options, struct transport **re
 }
 
 void transport_set_node(struct transport *t, struct node *n, uint64_t node_id,
-                        const uint8_t cluster_id[16]) {
+                        const uint8_t cluster_id[16], uint64_t starts) {
     t->node = n;
     t->node_id = node_id;
+    t->starts = starts;
     memcpy(t->cluster_id, cluster_id, sizeof t->cluster_id);
 }
 
@@ -396,6 +513,7 @@ void transport_close(struct transport *t) {
     t->closing = true;
     listener_free(t->listener);
     waker_free(t->waker);
+    timer_free(t->timer);
     LIST_FOREACH_SAFE (it, &t->inbound) {
         inbound_close(LIST_ENTRY(it, struct inbound, node));
     }
@@ -406,6 +524,9 @@ void transport_close(struct transport *t) {
 
 void transport_free(struct transport *t) {
     CHECK(list_empty(&t->inbound));
+    LIST_FOREACH_SAFE (it, &t->senders) {
+        free(LIST_ENTRY(it, struct sender, node));
+    }
     buf_fini(&t->adopted);
     pthread_mutex_destroy(&t->lock);
     free(t);

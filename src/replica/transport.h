@@ -1,9 +1,12 @@
 /* The network of a database node: one listening port for other nodes and for gateways, told apart
  * by a 4-byte preface, and one outgoing connection to each other node.
  *
- * Ordered links (ENGINE rule M9): all that we send to a node goes over one connection; a new
+ * Ordered links (ENGINE rule M9): all that we send to a node goes over one connection; a newer
  * connection from a node ends the one it had before, and what that had not yet delivered is
- * dropped.
+ * dropped. Which one is newer the greeting says: it counts the starts of the node and the
+ * connections of that start. An older one that is read late is refused.
+ *
+ * Who connects and does not say who it is gets five seconds, and only so many may do that at once.
  *
  * All calls on the replica thread, but transport_adopt().
  */
@@ -17,14 +20,18 @@ struct transport;
 struct transport_options {
     struct loop *loop;
     struct address listen;
-    const char *advertise; /* our peer address, sent in HELLO; NULL: the listening one */
+    uint32_t greeting_ms;   /* who has not greeted by then is closed; 0: 5,000 */
+    uint32_t ungreeted_max; /* connections at once; of more, those that waited longest are closed;
+                               0: 256 */
+    const char *advertise;  /* our peer address, sent in HELLO; NULL: the listening one */
 };
 
 int transport_new(const struct transport_options *options,
                   struct transport **ret_transport) WARN_UNUSED;
-/* Until then connections are refused. The node is borrowed. */
+/* Until then connections are refused. The node is borrowed. starts: a number that is higher at each
+ * start of this node. */
 void transport_set_node(struct transport *t, struct node *n, uint64_t node_id,
-                        const uint8_t cluster_id[16]);
+                        const uint8_t cluster_id[16], uint64_t starts);
 /* "host:port" of our peer port as others reach it; borrowed. */
 const char *transport_address(const struct transport *t);
 uint16_t transport_port(const struct transport *t);

@@ -20,6 +20,8 @@ void wire_put_hello(struct buf *out, const struct wire_hello *h) {
     buf_append_u16(out, h->version);
     buf_append_u64(out, h->node_id);
     buf_append(out, h->cluster_id, sizeof h->cluster_id);
+    buf_append_u64(out, h->starts);
+    buf_append_u64(out, h->connection);
     buf_append_lstr(out, h->address);
     frame_close(out, at);
 }
@@ -173,6 +175,8 @@ bool wire_decode_hello(struct slice payload, struct wire_hello *ret) {
     const uint8_t *cluster = reader_take(&r, sizeof ret->cluster_id);
     if (cluster)
         memcpy(ret->cluster_id, cluster, sizeof ret->cluster_id);
+    ret->starts = reader_u64(&r);
+    ret->connection = reader_u64(&r);
     ret->address = reader_lstr(&r);
     return reader_done(&r) && ret->address.size < MEMBER_ADDRESS_BYTES_MAX;
 }

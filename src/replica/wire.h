@@ -5,7 +5,8 @@
  *   u32 size of what follows | u8 type | payload                           (all numbers
  * little-endian)
  *
- * HELLO         u16 version | u64 node id | u8[16] cluster id | lstr peer address of the sender
+ * HELLO         u16 version | u64 node id | u8[16] cluster id | u64 starts | u64 connection
+ *               | lstr peer address of the sender
  * APPEND        u64 term | u64 prev index | u64 prev term | u64 commit | u32 count | count x (u64
  * term | u8 type | lstr body) APPEND_RESULT u64 term | u64 rejected | u64 last index VOTE u64 term
  * | u64 candidate | u64 last index | u64 last term | u8 disrupt | u8 pre-vote VOTE_RESULT   u64
@@ -30,7 +31,7 @@
 
 #define WIRE_PREFACE "CTR1"
 enum {
-    WIRE_VERSION = 2,
+    WIRE_VERSION = 3,
     WIRE_FRAME_BYTES_MAX = 160 * 1024 * 1024, /* entries of the largest values, two at a time */
     WIRE_PIECE_BYTES = 256 * 1024,
 };
@@ -56,6 +57,8 @@ struct wire_hello {
     uint16_t version;
     uint64_t node_id;
     uint8_t cluster_id[16];
+    uint64_t starts;     /* which start of the sender this is */
+    uint64_t connection; /* to the receiver or to others, since that start */
     struct slice address;
 };
 struct wire_read {

@@ -269,7 +269,7 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
                     o->data, o->data);
         return false;
     }
-    transport_set_node(t->transport, t->node, id->node_id, id->cluster_id);
+    transport_set_node(t->transport, t->node, id->node_id, id->cluster_id, id->starts);
     loop_on_turn_end(t->loop, on_turn_end, t);
     timer_set(t->timer, loop_now_ms(t->loop));
     rc = pthread_create(&t->thread, NULL, replica_main, t);

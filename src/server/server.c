@@ -183,21 +183,22 @@ static bool open_gateways(struct server *s) {
 static bool find_identity(struct server *s) {
     const struct server_options *o = s->o;
     int rc = identity_load(o->data, &s->id);
-    if (rc == 0)
-        return true;
-    if (rc != -ENOENT) {
+    if (rc < 0 && rc != -ENOENT) {
         fprintf(stderr, "cotidal: %s/node.meta: %s\n", o->data,
                 rc == -EBADMSG ? "damaged; let the node join the others anew: cotidal rejoin"
                                : strerror(-rc));
         return false;
     }
-    if (*o->join) {
+    if (rc == 0) {
+        /* A node of before: nothing to decide. */
+    } else if (*o->join) {
         if (!join_cluster(o->join, replica_thread_address(s->replica), &s->id))
             return false;
     } else {
         s->id = (struct identity){.node_id = 1, .bootstrap = true};
         CHECK(getrandom(s->id.cluster_id, sizeof s->id.cluster_id, 0) == sizeof s->id.cluster_id);
     }
+    s->id.starts++;
     rc = identity_save(o->data, &s->id);
     if (rc < 0)
         fprintf(stderr, "cotidal: %s/node.meta: %s\n", o->data, strerror(-rc));

@@ -12,7 +12,7 @@
 #include "replica/identity.h"
 
 static const struct identity example = {
-    .node_id = 1234567890123, .cluster_id = {1, 2, 0xfe, [15] = 9}, .begun = true};
+    .node_id = 1234567890123, .cluster_id = {1, 2, 0xfe, [15] = 9}, .begun = true, .starts = 42};
 
 static void test_save_and_load(void **state) {
     char dir[] = "/tmp/cotidal-identity-XXXXXX", path[64];
@@ -24,6 +24,7 @@ static void test_save_and_load(void **state) {
     assert_int_equal(id.node_id, example.node_id);
     assert_memory_equal(id.cluster_id, example.cluster_id, 16);
     assert_true(id.begun);
+    assert_int_equal(id.starts, 42);
     assert_false(id.bootstrap);
     snprintf(path, sizeof path, "%s/node.meta", dir);
     assert_int_equal(truncate(path, 40), 0);

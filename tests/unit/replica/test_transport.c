@@ -81,7 +81,7 @@ static void server_turn(void *ctx) {
     node_turn_end(s->node);
 }
 
-static struct server *server_new(bool with_node) {
+static struct server *server_with(bool with_node, uint32_t greeting_ms, uint32_t ungreeted_max) {
     struct server *s = xcalloc(1, sizeof *s);
     char error[256] = "";
     log_set_level((enum log_level)(LOG_ERROR + 1));
@@ -90,6 +90,8 @@ static struct server *server_new(bool with_node) {
     snprintf(s->dir, sizeof s->dir, "/tmp/cotidal-transport-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
     struct transport_options options = {.loop = s->runner->loop,
+                                        .greeting_ms = greeting_ms,
+                                        .ungreeted_max = ungreeted_max,
                                         .listen = {.host = "127.0.0.1", .port = 0}};
     assert_int_equal(transport_new(&options, &s->transport), 0);
     assert_true(transport_port(s->transport) != 0);
@@ -109,11 +111,15 @@ static struct server *server_new(bool with_node) {
     };
     memcpy(node.cluster_id, CLUSTER, 16);
     assert_int_equal(node_new(&node, &env_ops, s, s->disk, &s->node, error), 0);
-    transport_set_node(s->transport, s->node, 1, CLUSTER);
+    transport_set_node(s->transport, s->node, 1, CLUSTER, 7);
     server_turn(s);
     server_turn(s);
     assert_true(node_is_leader(s->node));
     return s;
+}
+
+static struct server *server_new(bool with_node) {
+    return server_with(with_node, 0, 0);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
@@ -181,12 +187,22 @@ static void expect_closed(struct end *e) {
     end_free(e);
 }
 
-static void put_hello(struct buf *b, uint64_t id, const uint8_t cluster[16], const char *address) {
-    struct wire_hello hello = {
-        .version = WIRE_VERSION, .node_id = id, .address = slice_str(address)};
+static void put_numbered_hello(struct buf *b, uint64_t id, const uint8_t cluster[16],
+                               const char *address, uint64_t starts, uint64_t connection) {
+    struct wire_hello hello = {.version = WIRE_VERSION,
+                               .node_id = id,
+                               .starts = starts,
+                               .connection = connection,
+                               .address = slice_str(address)};
     memcpy(hello.cluster_id, cluster, 16);
     buf_append_str(b, WIRE_PREFACE);
     wire_put_hello(b, &hello);
+}
+
+/* Each on a newer connection than the one before. */
+static void put_hello(struct buf *b, uint64_t id, const uint8_t cluster[16], const char *address) {
+    static uint64_t connections;
+    put_numbered_hello(b, id, cluster, address, 5, ++connections);
 }
 
 static void put_check(struct buf *b, uint64_t round) {
@@ -233,6 +249,8 @@ static void other_look(struct other *o, struct slice in) {
             assert_int_equal(hello.node_id, 1);
             assert_memory_equal(hello.cluster_id, CLUSTER, 16);
             assert_true(slice_equal_str(hello.address, transport_address(o->server->transport)));
+            assert_int_equal(hello.starts, 7);
+            assert_true(hello.connection > 0);
             o->greeted = true;
         } else if (type == WIRE_READ_CHECKED) {
             assert_true(wire_decode_read(type, payload, &read));
@@ -449,6 +467,67 @@ static void test_m9_a_second_connection_ends_the_first(void **state) {
     server_free(s);
 }
 
+/* M9: a greeting that was read late does not end what came after it. */
+static void test_m9_an_older_connection_is_refused(void **state) {
+    static const uint64_t older[][2] = {{5, 9}, {5, 10}, {4, 99}};
+    struct server *s = server_new(true);
+    struct other o;
+    other_init(&o, s);
+    struct end *first = end_connect(s);
+    struct buf b = {0};
+    put_numbered_hello(&b, 2, CLUSTER, o.address, 5, 10);
+    say(first, &b);
+    expect_answer(&o, first, 1);
+    for (size_t i = 0; i < ARRAY_COUNT(older); i++) {
+        struct end *e = end_connect(s);
+        put_numbered_hello(&b, 2, CLUSTER, o.address, older[i][0], older[i][1]);
+        put_check(&b, 100 + i);
+        say(e, &b);
+        expect_closed(e);
+        assert_false(first->closed);
+        expect_answer(&o, first, 2 + i); /* not 100 + i */
+    }
+    end_free(first);
+    /* Not even when the newer one is gone. */
+    struct end *late = end_connect(s), *next = end_connect(s);
+    put_numbered_hello(&b, 2, CLUSTER, o.address, 5, 9);
+    say(late, &b);
+    expect_closed(late);
+    put_numbered_hello(&b, 2, CLUSTER, o.address, 6, 1); /* it was restarted */
+    say(next, &b);
+    expect_answer(&o, next, 9);
+    end_free(next);
+    other_fini(&o);
+    server_free(s);
+}
+
+/* Who does not say who it is is closed after a time, and at once when there are too many of them;
+ * others are left alone. */
+static void test_those_that_do_not_greet(void **state) {
+    struct server *s = server_with(true, 100, 3);
+    struct other o;
+    other_init(&o, s);
+    struct end *peer = end_connect(s), *silent[6];
+    struct buf b = {0};
+    put_hello(&b, 2, CLUSTER, o.address);
+    say(peer, &b);
+    expect_answer(&o, peer, 1);
+    for (size_t i = 0; i < ARRAY_COUNT(silent); i++) {
+        silent[i] = end_connect(s);
+        if (i % 2) {
+            buf_append_str(&b, i % 4 == 1 ? WIRE_PREFACE : LINK_PREFACE);
+            say(silent[i], &b);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(silent); i++)
+        expect_closed(silent[i]);
+    assert_false(peer->closed);
+    expect_answer(&o, peer, 2);
+    end_free(peer);
+    other_fini(&o);
+    server_free(s);
+}
+
 /* A connection of ours that broke is made again when there is something to say. */
 static void test_connecting_again(void **state) {
     struct server *s = server_new(true);
@@ -592,6 +671,8 @@ int main(void) {
         cmocka_unit_test(test_frames_that_end_a_connection),
         cmocka_unit_test(test_a_peer_is_answered_over_our_own_connection),
         cmocka_unit_test(test_m9_a_second_connection_ends_the_first),
+        cmocka_unit_test(test_m9_an_older_connection_is_refused),
+        cmocka_unit_test(test_those_that_do_not_greet),
         cmocka_unit_test(test_connecting_again),
         cmocka_unit_test(test_a_node_that_cannot_be_reached),
         cmocka_unit_test(test_a_link),

@@ -155,6 +155,8 @@ static void put_frame(int which, struct buf *out) {
     const struct wire_hello hello = {.version = WIRE_VERSION,
                                      .node_id = 5,
                                      .cluster_id = "0123456789abcde",
+                                     .starts = 3,
+                                     .connection = 17,
                                      .address = slice_str("host5:7070")};
     const struct wire_read read = {
         .term = 7, .round = 1234, .ok = true, .index = 55, .time_ms = 66};
