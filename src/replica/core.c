@@ -306,11 +306,12 @@ static int step_error(int event, int rv) {
 }
 
 #ifdef COTIDAL_PLANT
-/* Leaves numbers on the stack that look like terms and like indexes around our last one, where the
- * library reads what it never wrote (G1). */
+/* Leaves numbers on the stack that look like terms, like indexes around our last one, and like
+ * addresses, where the library reads what it never wrote (G1). */
 static __attribute__((noinline)) void litter_stack(uint64_t seed, uint64_t last) {
     volatile uint64_t litter[512];
-    uint64_t number = seed % 3 == 0 ? 0 : seed % 3 == 1 ? seed % 97 : last + seed % 29;
+    const uint64_t numbers[] = {0, seed % 97, last + seed % 29, seed << 16};
+    uint64_t number = numbers[seed / 97 % ARRAY_COUNT(numbers)];
     for (size_t i = 0; i < ARRAY_COUNT(litter); i++)
         litter[i] = number;
 }
@@ -460,7 +461,7 @@ static void install_to_raft(const struct core_message *m, struct raft_install_sn
 
 int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const char *peer_address,
                  struct core_update *ret) {
-    bool stale = m->term < c->raft.current_term;
+    bool stale = m->term < c->raft.current_term, installing = c->raft.snapshot.installing;
     struct raft_message rm = {.type = (enum raft_message_type)m->type,
                               .server_id = m->peer_id,
                               .server_address = peer_address};
@@ -525,6 +526,11 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
     c->appending = m->type == CORE_MSG_APPEND;
     int rc = core_step(c, now_ms, &event, ret);
     c->appending = false;
+    if (m->type == CORE_MSG_INSTALL && installing && !stale) {
+        /* The library ignores it then, and forgets to free it. */
+        raft_free(rm.install_snapshot.data.base);
+        raft_configuration_close(&rm.install_snapshot.conf);
+    }
     return rc;
 }
 

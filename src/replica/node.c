@@ -62,6 +62,8 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
         n->o.snapshot_log_bytes = 64u << 20;
     if (n->o.log_trailing_bytes == 0)
         n->o.log_trailing_bytes = 16u << 20;
+    if (n->o.entries_inflight == 0)
+        n->o.entries_inflight = NODE_ENTRIES_INFLIGHT;
     if (n->o.append_bytes == 0)
         n->o.append_bytes = NODE_APPEND_BYTES;
     if (n->o.log_laggard_bytes == 0)

@@ -43,6 +43,8 @@ struct node_options {
     uint64_t log_trailing_bytes; /* entries kept behind a snapshot for nodes that lag; 0: 16 MiB */
     uint64_t
         append_bytes; /* entries in one message to a follower, the first one at least; 0: 16 MiB */
+    uint32_t
+        entries_inflight; /* on their way to one follower, and kept behind a snapshot (G3); 0: 64 */
     uint64_t log_laggard_bytes;    /* kept likewise for followers that are on their way; 0: 16 times
                                       snapshot_log_bytes */
     uint64_t snapshot_rate_bytes;  /* handed out a second, at least 64 KiB; 0: no limit */

@@ -17,7 +17,7 @@ static bool handover_target(struct node *n, const struct membership *m, uint64_t
 }
 
 static bool close_behind(const struct node *n, uint64_t id) {
-    return core_match_index(n->core, id) + NODE_ENTRIES_INFLIGHT >= n->memlog.last_index;
+    return core_match_index(n->core, id) + n->o.entries_inflight >= n->memlog.last_index;
 }
 
 /* The live voter that has most of our log; one that was tried in vain only when there is no other.

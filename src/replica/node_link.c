@@ -267,7 +267,7 @@ static uint64_t uncommitted_bytes(const struct node *n) {
 static bool may_propose(const struct node *n) {
     return node_is_leader(n) && !n->restart_wanted && !n->handover_sent &&
            writes_pending(n) < NODE_WRITES_PENDING &&
-           n->memlog.last_index - n->commit_index < NODE_ENTRIES_INFLIGHT &&
+           n->memlog.last_index - n->commit_index < n->o.entries_inflight &&
            uncommitted_bytes(n) < NODE_UNCOMMITTED_BYTES;
 }
 

@@ -302,7 +302,7 @@ static void compact_done(void *ctx, int status) {
 static uint32_t trailing_entries(const struct node *n, uint64_t index) {
     uint64_t bytes = 0, at = index, floor = node_log_floor(n);
     while (at >= n->memlog.first_index &&
-           (index - at < NODE_TRAILING_ENTRIES || bytes < n->o.log_trailing_bytes ||
+           (index - at < n->o.entries_inflight || bytes < n->o.log_trailing_bytes ||
             (at >= floor && bytes < n->o.log_laggard_bytes))) {
         bytes += memlog_get(&n->memlog, at)->body.size;
         at--;

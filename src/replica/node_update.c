@@ -370,7 +370,7 @@ void node_start_core(struct node *n) {
         .election_timeout_ms = n->o.election_timeout_ms,
         .heartbeat_ms = n->o.heartbeat_ms,
         .install_timeout_ms = NODE_INSTALL_OFFER_MS,
-        .entries_inflight_max = NODE_ENTRIES_INFLIGHT,
+        .entries_inflight_max = n->o.entries_inflight,
         .seed = (uint32_t)rand_u64(&n->rand),
     };
     n->core = core_new(&options);

@@ -76,17 +76,10 @@ static void cut_off(const struct server *s) {
     sim_trace("s%d is cut off from the other nodes", s->index);
 }
 
-static void pause_server(struct server *s, uint64_t us) {
-    stats.pauses++;
-    uint64_t until = sim.now_us + us;
-    if (until > s->paused_until_us) /* never shorter: what waits keeps its order */
-        s->paused_until_us = until;
-}
-
 static void pause_later(void *arg, uint64_t us) {
     struct server *s = arg;
     if (sim.faults && s->node)
-        pause_server(s, us);
+        server_pause(s, us);
 }
 
 /* The leader loses the other nodes but not its gateways, perhaps while it stands still: for a
@@ -168,6 +161,29 @@ static void disk_fault(struct server *s) {
     sim_trace("s%d disk is about to %s", s->index, power ? "lose power" : "fail");
 }
 
+void fault_hand_over(void) {
+    struct server *s = server_leader();
+    if (!s)
+        return;
+    sim_trace("s%d is asked to hand over: %d", s->index, (int)node_transfer(s->node, 0));
+    server_after(s);
+}
+
+/* Somebody falls behind for a while, and nothing else happens to it. */
+static void lag_ends(void *arg, uint64_t victim) {
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        sim.cut[i][victim] = sim.cut[victim][i] = false;
+}
+
+static void lag(void) {
+    const struct server *s = any_server();
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        sim.cut[i][s->index] = sim.cut[s->index][i] = true;
+    stats.partitions++;
+    sim_trace("s%d falls behind", s->index);
+    sim_at(sim.now_us + 30000 + sim_rand(500000), lag_ends, NULL, (uint64_t)s->index);
+}
+
 /* What can come; some stand here more than once, to come more often. */
 enum fault_kind {
     FAULT_PARTITION,
@@ -178,11 +194,13 @@ enum fault_kind {
     FAULT_MEMBER,
     FAULT_SLOW_LINKS,
     FAULT_ISOLATE,
+    FAULT_LAG,
+    FAULT_HANDOVER,
 };
 static const enum fault_kind faults[] = {
-    FAULT_PARTITION, FAULT_PARTITION, FAULT_PARTITION,  FAULT_HEAL,    FAULT_HEAL,
-    FAULT_CRASH,     FAULT_CRASH,     FAULT_PAUSE,      FAULT_DISK,    FAULT_DISK,
-    FAULT_MEMBER,    FAULT_MEMBER,    FAULT_SLOW_LINKS, FAULT_ISOLATE,
+    FAULT_PARTITION,  FAULT_PARTITION, FAULT_PARTITION, FAULT_HEAL, FAULT_HEAL,     FAULT_CRASH,
+    FAULT_CRASH,      FAULT_PAUSE,     FAULT_DISK,      FAULT_DISK, FAULT_MEMBER,   FAULT_MEMBER,
+    FAULT_SLOW_LINKS, FAULT_ISOLATE,   FAULT_LAG,       FAULT_LAG,  FAULT_HANDOVER,
 };
 
 void fault_choose(void) {
@@ -205,7 +223,7 @@ static void fault_do(enum fault_kind kind) {
         break;
     case FAULT_PAUSE:
         if (sim.o.pause && s->node)
-            pause_server(s, sim_rand(900000));
+            server_pause(s, sim_rand(900000));
         break;
     case FAULT_DISK:
         if (s->node && (sim.o.io_error || sim.o.power))
@@ -224,6 +242,14 @@ static void fault_do(enum fault_kind kind) {
     case FAULT_ISOLATE:
         if (sim.o.isolate)
             isolate();
+        break;
+    case FAULT_LAG:
+        if (sim.o.partition)
+            lag();
+        break;
+    case FAULT_HANDOVER:
+        if (sim.o.handover)
+            fault_hand_over();
         break;
     }
 }

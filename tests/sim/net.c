@@ -60,6 +60,7 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
         net_reset(from->index, to->index);
         return;
     }
+    aim_at_message(from, to, frame.data[4]);
     struct packet *p = xmalloc(sizeof *p + frame.size);
     *p = (struct packet){.from = from, .to = to, .size = frame.size};
     p->connection = sim.connection[from->index][to->index];
@@ -73,9 +74,10 @@ void net_peer_send(struct server *from, uint64_t id, const char *address, struct
         if (sim_chance(40) || frame.data[4] == WIRE_INSTALL)
             at += sim_rand(600000);
         bool install = frame.data[4] == WIRE_INSTALL;
-        if (install || sim_chance(20)) {
+        for (int n = install ? 3 : sim_chance(20); n > 0; n--) {
             struct packet *again = xmemdup(p, sizeof *p + frame.size);
-            sim_at_owned(at + sim_rand(install ? 2500000 : 300000), packet_arrive, again,
+            bool late = install || sim_chance(200);
+            sim_at_owned(at + sim_rand(late ? 2500000 : 300000), packet_arrive, again,
                          from->node_id);
         }
     } else {

@@ -94,6 +94,13 @@ bool server_busy(const struct server *s) {
     return s->paused_until_us >= sim.now_us && s->paused_until_us != 0;
 }
 
+void server_pause(struct server *s, uint64_t us) {
+    stats.pauses++;
+    uint64_t until = sim.now_us + us;
+    if (until > s->paused_until_us) /* never shorter: what waits keeps its order */
+        s->paused_until_us = until;
+}
+
 void server_drop_deferred(struct server *s) {
     for (size_t i = 0; i < s->deferred_count; i++)
         if (s->deferred[i].owned)
@@ -226,6 +233,7 @@ void server_start(struct server *s) {
         .append_bytes = sim.append_bytes,
         .log_laggard_bytes = sim.laggard_bytes,
         .snapshot_piece_bytes = 16 * 1024,
+        .entries_inflight = sim.entries_inflight,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
         .voters_max = sim.o.hot ? (uint32_t)sim.o.voters : 0,

@@ -332,13 +332,18 @@ static void choose(const struct sim_options *base) {
             sim.o.voters = sim_chance(300) ? 3 : 5;
         sim.o.churn = sim.o.replace = false;
     }
+    if (sim.o.aim)
+        sim.o.aim = sim_chance(sim.o.disorder ? 800 : 400);
     static const uint64_t thinks[] = {3000, 12000, 40000}, durations[] = {600, 1500, 3000};
     if (sim.o.hot && sim.o.duration_ms == 0)
         sim.o.duration_ms = 3000;
     sim.think_us = thinks[sim_rand(3)];
-    sim.snapshot_bytes = sim_chance(500) ? 5000 : 24000;
+    static const uint64_t snapshots[] = {1500, 5000, 24000};
+    sim.snapshot_bytes = snapshots[sim_rand(3)];
     sim.trailing_bytes = sim_chance(700) ? 1 : 20000;
     sim.append_bytes = sim_chance(300) ? 600 : 0;
+    sim.entries_inflight =
+        sim_chance(sim.o.disorder ? 700 : 300) ? 6 : 0; /* few: whoever is behind gets a snapshot */
     fault_choose();
     sim.laggard_bytes = sim_chance(700) ? 1 : 0;
     if (sim.o.duration_ms == 0)
@@ -350,7 +355,7 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
     sim.seed = seed;
     sim.rand.state = seed * 0x9E3779B97F4A7C15u + 77;
     choose(base);
-    static const uint64_t paces[] = {10000, 40000, 150000};
+    static const uint64_t paces[] = {10000, 40000, 150000, 400000};
     if (setjmp(sim.failed) == 0) {
         stats.runs++;
         sim_trace("voters %d, disorder %d, sluggish %d, snapshots %d, trailing %llu, replace %d, "
@@ -365,7 +370,7 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
             while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < SETTLE_LIMIT_US)
                 run_until(sim.now_us + 50000);
         sim.faults = true;
-        sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(3)]);
+        sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(4)]);
         run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
         if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && sim_chance(400)) {
@@ -418,7 +423,7 @@ static void usage(void) {
         "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
         "faults: crash power partition reset slow-disk pause skew snapshots io-error replace churn "
         "disorder\n"
-        "        drift slow-link isolate hot\n",
+        "        drift slow-link isolate hot aim handover\n",
         stderr);
     exit(2);
 }
@@ -427,13 +432,24 @@ static bool *fault_named(struct sim_options *o, const char *name) {
     const struct {
         const char *name;
         bool *flag;
-    } faults[] = {
-        {"crash", &o->crash},     {"power", &o->power},         {"partition", &o->partition},
-        {"reset", &o->reset},     {"slow-disk", &o->slow_disk}, {"pause", &o->pause},
-        {"skew", &o->skew},       {"snapshots", &o->snapshots}, {"io-error", &o->io_error},
-        {"replace", &o->replace}, {"disorder", &o->disorder},   {"churn", &o->churn},
-        {"drift", &o->drift},     {"slow-link", &o->slow_link}, {"isolate", &o->isolate},
-        {"hot", &o->hot}};
+    } faults[] = {{"crash", &o->crash},
+                  {"power", &o->power},
+                  {"partition", &o->partition},
+                  {"reset", &o->reset},
+                  {"slow-disk", &o->slow_disk},
+                  {"pause", &o->pause},
+                  {"skew", &o->skew},
+                  {"snapshots", &o->snapshots},
+                  {"io-error", &o->io_error},
+                  {"replace", &o->replace},
+                  {"disorder", &o->disorder},
+                  {"churn", &o->churn},
+                  {"drift", &o->drift},
+                  {"slow-link", &o->slow_link},
+                  {"isolate", &o->isolate},
+                  {"hot", &o->hot},
+                  {"aim", &o->aim},
+                  {"handover", &o->handover}};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
         if (strcmp(faults[i].name, name) == 0)
             return faults[i].flag;
@@ -470,7 +486,10 @@ int main(int argc, char **argv) {
                             .drift = true,
                             .slow_link = true,
                             .isolate = true,
-                            .hot = true};
+                            .hot = true,
+
+                            .aim = true,
+                            .handover = true};
     uint64_t from = 1, to = 100;
     bool until_violation = false, both = false;
     for (int i = 1; i < argc; i++) {

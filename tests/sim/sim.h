@@ -30,6 +30,8 @@ struct sim_options {
     bool slow_disk, pause, skew, snapshots;
     bool drift;     /* clocks run at different speeds */
     bool slow_link; /* messages between nodes take up to as long as an election, in their order */
+    bool aim;       /* faults come at elections and installations (aim.c) */
+    bool handover;  /* the leader hands over */
     bool isolate;   /* the leader loses the other nodes, and keeps its gateways */
     bool io_error;  /* a disk operation fails: the node must stop */
     bool replace;  /* voters die for good, lose their disks, are removed; others take their place */
@@ -104,6 +106,7 @@ struct sim {
     bool faults, quiet;
     bool minority_down; /* as many voters as the others must bear are down for good */
     uint64_t think_us, snapshot_bytes, trailing_bytes, append_bytes, laggard_bytes;
+    uint32_t entries_inflight;
     int focus; /* one kind of fault that comes more often than the others, or -1 */
     jmp_buf failed;
     char dir[128];
@@ -141,6 +144,7 @@ uint32_t voters_now(void); /* in the leader's membership; 0: no leader */
 /* While the server is paused its events wait, in their order: true when this one does. owned: as
  * sim_at_owned(). */
 bool server_defer(struct server *s, event_fn fn, void *arg, uint64_t number, bool owned);
+void server_pause(struct server *s, uint64_t us);
 bool server_busy(const struct server *s);
 void server_drop_deferred(struct server *s);
 
@@ -148,7 +152,11 @@ void server_drop_deferred(struct server *s);
 void fault_step(void *arg, uint64_t pace_us); /* one fault, and the next after about pace_us */
 void fault_choose(void);                      /* draws what this run is about */
 void fault_heal(void);                        /* nothing is cut or slow any more */
+void fault_hand_over(void);                   /* the leader is asked to */
 void fault_exile(void); /* the leader is cut off, and the others have slow links */
+
+/* aim.c */
+void aim_at_message(const struct server *from, const struct server *to, uint8_t type);
 
 /* net.c */
 void net_peer_send(struct server *from, uint64_t id, const char *address, struct slice frame);
