@@ -6,7 +6,12 @@
  * length; what a reader sees grows and never changes; the ids of one gateway stand in the order in
  * which it asked, since one connection's writes keep their order scratch  SET, DEL, EXPIRE and
  * hashes: exercise deletion, expiry and the digest; only errors are checked and registers (SET,
- * compare-and-set, GET), whose histories linear.c searches for an order. */
+ * compare-and-set, GET), whose histories linear.c searches for an order.
+ *
+ * In a quarter of the runs the INCRs have a key of their own (ONCE.EXEC), as Idempotency-Key makes
+ * it over HTTP. Such a client does not put up with an unknown outcome, nor always wait for one: it
+ * leaves its gateway, as if that had died, and asks again at any gateway until it is answered. All
+ * its attempts count as one INCR, and each must get the same value. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,6 +43,9 @@ struct client {
     uint64_t
         floor;   /* what the answer must not be below: known to be there when the request began */
     int history; /* of a register's operation */
+    struct gateway_sim *at; /* the gateway that was asked last */
+    uint64_t once;          /* the request's own key; 0: none */
+    uint64_t attempt;       /* of all clients, so that a timer knows whose it is */
     bool busy;
 };
 
@@ -51,10 +59,16 @@ static struct {
 } keys[KEYS];
 static struct history registers[REGISTERS];
 static uint8_t id_gateway[APPENDS_MAX * KEYS];
-static uint64_t id_next, value_next;
+static uint64_t id_next, value_next, once_next, attempt_next;
 static uint64_t done_total, done_at_check;
 
 static void client_begin(struct client *c);
+static void client_ask(struct client *c, struct buf *argv);
+
+/* Not all runs: those of other seeds stay what they were. */
+static bool with_keys(void) {
+    return sim.seed % 4 == 3;
+}
 
 static void client_again(void *arg, uint64_t number) {
     struct client *c = arg;
@@ -65,6 +79,39 @@ static void client_again(void *arg, uint64_t number) {
     if (!c->busy)
         client_begin(c);
     gateway_after(c->gateway);
+}
+
+/* ---- requests with a key of their own ---- */
+
+static void once_ask(struct client *c) {
+    char id[24], name[16];
+    struct buf argv = {0};
+    snprintf(id, sizeof id, "once%llu", (unsigned long long)c->once);
+    snprintf(name, sizeof name, "c%d", c->key);
+    argv_append_strs(&argv, "ONCE.EXEC", id, "INCR", name, NULL);
+    client_ask(c, &argv);
+}
+
+static void once_elsewhere(struct client *c) {
+    c->at = &sim.gateways[sim_rand(GATEWAYS_MAX)];
+    once_ask(c);
+    gateway_after(c->at);
+}
+
+/* The client's gateway is gone, as far as the client can see. */
+static void once_abandon(void *arg, uint64_t attempt) {
+    struct client *c = arg;
+    if (!c->busy || c->attempt != attempt || c->once == 0)
+        return;
+    upstream_forget(c->at->upstream, &c->up);
+    gateway_after(c->at);
+    once_elsewhere(c);
+}
+
+static void once_later(void *arg, uint64_t attempt) {
+    struct client *c = arg;
+    if (c->busy && c->attempt == attempt)
+        once_elsewhere(c);
 }
 
 /* ---- answers ---- */
@@ -136,6 +183,13 @@ static void client_check(struct client *c, struct slice reply) {
     struct slice rest = reply;
     if (!reply_next(&rest, &item))
         sim_violation("a malformed reply");
+    if (c->once != 0 && item.type == '*') { /* [executed before, index, the INCR's reply] */
+        struct reply_item before, executed;
+        if (!reply_next(&rest, &before) || !reply_next(&rest, &executed) ||
+            !reply_next(&rest, &item))
+            sim_violation("a malformed reply to ONCE.EXEC");
+        stats.replayed += before.integer == 1;
+    }
     if (item.type == '-')
         sim_violation("an error reply: %.*s", (int)item.bytes.size, (const char *)item.bytes.data);
     switch (c->kind) {
@@ -172,6 +226,11 @@ static void client_check(struct client *c, struct slice reply) {
 static void client_done(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
                         struct slice reply) {
     struct client *c = (struct client *)up;
+    if (outcome != UPSTREAM_DONE && c->once != 0) {
+        c->attempt = ++attempt_next; /* this one is over: nothing to abandon */
+        sim_at(sim.now_us + sim_rand(20000), once_later, c, c->attempt);
+        return;
+    }
     c->busy = false;
     done_total++;
     if (sim.o.verbose > 2)
@@ -243,11 +302,38 @@ static void request_scratch(struct client *c, struct buf *argv) {
     }
 }
 
+/* Takes argv. */
+static void client_ask(struct client *c, struct buf *argv) {
+    bool read = c->kind == OP_READ_COUNT || c->kind == OP_READ_TEXT || c->kind == OP_GET;
+    c->up = (struct upstream_request){
+        .kind = read ? UPSTREAM_READ : UPSTREAM_WRITE,
+        .timeout_ms = 2000 + (uint32_t)sim_rand(4000),
+        .packed_argv = *argv,
+        .done = client_done,
+    };
+    c->busy = true;
+    c->attempt = ++attempt_next;
+    upstream_submit(c->at->upstream, &c->up);
+    if (c->once != 0 && !sim.quiet && sim_chance(300))
+        sim_at(sim.now_us + sim_rand(10000), once_abandon, c, c->attempt);
+    if (sim.o.verbose > 2)
+        sim_trace("g%d kind %d key %d id %llu is request %llu", c->at->index, (int)c->kind, c->key,
+                  (unsigned long long)c->id, (unsigned long long)c->up.id);
+}
+
 static void client_begin(struct client *c) {
     char name[16], id[16];
     struct buf argv = {0};
     c->kind = (enum op_kind)sim_rand(OP_KINDS);
     c->key = (int)sim_rand(c->kind >= OP_SET ? REGISTERS : KEYS);
+    c->at = c->gateway;
+    c->once = 0;
+    if (c->kind == OP_INCR && with_keys()) {
+        c->floor = keys[c->key].count_known;
+        c->once = ++once_next;
+        once_ask(c);
+        return;
+    }
     switch (c->kind) {
     case OP_INCR:
     case OP_READ_COUNT:
@@ -282,25 +368,14 @@ static void client_begin(struct client *c) {
         }
         break;
     }
-    bool read = c->kind == OP_READ_COUNT || c->kind == OP_READ_TEXT || c->kind == OP_GET;
-    c->up = (struct upstream_request){
-        .kind = read ? UPSTREAM_READ : UPSTREAM_WRITE,
-        .timeout_ms = 2000 + (uint32_t)sim_rand(4000),
-        .packed_argv = argv,
-        .done = client_done,
-    };
-    c->busy = true;
-    upstream_submit(c->gateway->upstream, &c->up);
-    if (sim.o.verbose > 2)
-        sim_trace("g%d kind %d key %d id %llu is request %llu", c->gateway->index, (int)c->kind,
-                  c->key, (unsigned long long)c->id, (unsigned long long)c->up.id);
+    client_ask(c, &argv);
 }
 
 void clients_begin(void) {
     memset(keys, 0, sizeof keys);
     for (int r = 0; r < REGISTERS; r++)
         registers[r] = (struct history){0};
-    id_next = value_next = done_total = done_at_check = 0;
+    id_next = value_next = once_next = attempt_next = done_total = done_at_check = 0;
     for (int g = 0; g < GATEWAYS_MAX; g++) {
         struct gateway_sim *gw = &sim.gateways[g];
         gw->clients = xcalloc(CLIENTS_PER_GATEWAY, sizeof gw->clients[0]);

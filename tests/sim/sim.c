@@ -394,12 +394,12 @@ static void print_stats(void) {
            "snapshots %lu, installs %lu (%lu resumed, %lu other sources, %lu pieces again), joins "
            "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu, "
-           "unknown %lu, not applied %lu, violations %lu\n",
+           "unknown %lu, not applied %lu, replayed %lu, violations %lu\n",
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
            stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
            stats.source_changes, stats.asked_again, stats.joins, stats.removals, stats.deaths,
-           stats.wipes, stats.writes, stats.reads, stats.unknown, stats.not_applied,
+           stats.wipes, stats.writes, stats.reads, stats.unknown, stats.not_applied, stats.replayed,
            stats.violations);
 }
 

@@ -116,7 +116,8 @@ extern struct sim sim;
 struct sim_stats {
     uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
         resets, elections, background, installs, resumed, source_changes, asked_again, joins,
-        removals, deaths, wipes, pauses, writes, reads, unknown, not_applied, io_errors, violations;
+        removals, deaths, wipes, pauses, writes, reads, unknown, not_applied, replayed, io_errors,
+        violations;
 };
 extern struct sim_stats stats;
 
