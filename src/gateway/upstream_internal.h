@@ -123,6 +123,7 @@ struct upstream {
     uint8_t cluster_id[16];
     bool cluster_known;
     uint64_t members_term;
+    uint64_t members_from; /* the leader, when it told them itself and its link stands; or 0 */
     struct link_member *members; /* slices into members_bytes */
     size_t member_count;
     struct buf members_bytes;

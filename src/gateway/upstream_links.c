@@ -65,6 +65,8 @@ static void link_ended(struct upstream_link *link, enum link_phase phase) {
         up->write_link = NULL;
     if (up->refuser == link)
         up->refuser = NULL;
+    if (up->members_from == link->node_id)
+        up->members_from = 0;
     writes_link_down(link);
     reads_link_down(link);
     if (!was_ready || phase == PHASE_PARKED)
@@ -255,6 +257,27 @@ static void take_members(struct upstream *up, const struct link_topology *t) {
     up->members_bytes = bytes;
 }
 
+static bool names_node(const struct link_topology *t, uint64_t id) {
+    struct slice in = t->members;
+    struct link_member m;
+    for (uint32_t i = 0; i < t->count; i++)
+        if (link_next_member(&in, &m) && m.id == id)
+            return true;
+    return false;
+}
+
+/* A node that is behind knows an old membership, and going by that one would end the links to those
+ * who came since, perhaps to the leader. A node that is joining, or was removed, does not stand in
+ * what it knows; in the leader's own term nobody knows better than the leader. */
+static bool members_credible(const struct upstream_link *link, const struct link_topology *t) {
+    const struct upstream *up = link->up;
+    if (up->member_count == 0)
+        return true;
+    if (t->term < up->members_term || !t->leader_id || !names_node(t, link->node_id))
+        return false;
+    return t->term > up->members_term || up->members_from == 0 || up->members_from == link->node_id;
+}
+
 static bool on_topology(struct upstream_link *link, struct slice payload) {
     struct upstream *up = link->up;
     struct link_topology t;
@@ -278,9 +301,9 @@ static bool on_topology(struct upstream_link *link, struct slice payload) {
     /* Who knows a leader can perhaps answer again. */
     if (t.leader_id)
         hold_clear(&link->holds[HOLD_LINEARIZABLE]);
-    /* A node without a leader may have been removed, and know an old membership only. */
-    if (t.term >= up->members_term && (t.leader_id || up->members_term == 0)) {
+    if (members_credible(link, &t)) {
         up->members_term = t.term;
+        up->members_from = t.leader_id == link->node_id ? t.leader_id : 0;
         take_members(up, &t);
         reconcile(up);
     }

@@ -855,7 +855,7 @@ static void test_members_are_connected(void **state) {
     fake_init(&f, &o);
     assert_null(upstream_members(f.up, &count));
     fake_turn(&f);
-    struct fake_conn *n1 = node_up(&f, 1, 5, 2);
+    (void)node_up(&f, 1, 5, 2);
     fake_turn(&f);
     const struct link_member *members = upstream_members(f.up, &count);
     assert_int_equal(count, 3);
@@ -877,12 +877,58 @@ static void test_members_are_connected(void **state) {
     link_add_member(&b, &batch, &left[0]);
     link_add_member(&b, &batch, &left[1]);
     link_close(&b, &batch);
-    fake_bytes(&f, n1, buf_slice(&b));
+    fake_bytes(&f, n2, buf_slice(&b));
     buf_fini(&b);
     assert_true(n3->closed);
     assert_false(n2->closed);
     fake_advance(&f, 3000);
     assert_int_equal(f.conn_count, 3);
+    fake_fini(&f);
+}
+
+static void tell_members(struct fake *f, struct fake_conn *c, uint64_t term, uint64_t leader,
+                         const uint64_t *ids, size_t count) {
+    static const char *const addresses[] = {"n1:1", "n2:1", "n3:1", "n4:1"};
+    struct buf b = {0};
+    struct link_batch batch;
+    link_open_topology(&b, &batch, term, leader);
+    for (size_t i = 0; i < count; i++) {
+        struct link_member m = {.id = ids[i], .peer_address = slice_str(addresses[ids[i] - 1])};
+        link_add_member(&b, &batch, &m);
+    }
+    link_close(&b, &batch);
+    fake_bytes(f, c, buf_slice(&b));
+    buf_fini(&b);
+}
+
+/* A node that joins, or is behind, replays old memberships in the leader's term: they do not count.
+ * When the leader is gone, a member's word does. */
+static void test_old_memberships_do_not_count(void **state) {
+    static const char *const one[] = {"n1:1"};
+    static const uint64_t old[] = {1}, behind[] = {1, 3}, all[] = {1, 2, 3, 4};
+    struct upstream_options o = {.seeds = one, .seed_count = 1};
+    struct fake f;
+    fake_init(&f, &o);
+    fake_turn(&f);
+    struct fake_conn *n1 = node_up(&f, 1, 5, 2);
+    fake_turn(&f);
+    struct fake_conn *n2 = node_up(&f, 2, 5, 2);
+    tell_members(&f, n2, 5, 2, all, 4);
+    fake_turn(&f);
+    struct fake_conn *n3 = node_up(&f, 3, 5, 2);
+    struct fake_conn *n4 = fake_find(&f, "n4:1");
+    node_accept(&f, n4);
+    node_hello(&f, n4, 4, 1000, 1 << 20);
+    tell_members(&f, n4, 5, 2, old, 1);
+    tell_members(&f, n4, 6, 2, old, 1);
+    assert_false(n2->closed);
+    tell_members(&f, n3, 5, 2, behind, 2);
+    assert_false(n2->closed);
+    assert_false(n4->closed);
+    fake_break(&f, n2);
+    tell_members(&f, n3, 5, 2, behind, 2);
+    assert_true(n4->closed);
+    assert_false(n1->closed);
     fake_fini(&f);
 }
 
@@ -1121,6 +1167,7 @@ int main(void) {
         cmocka_unit_test(test_admin),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_members_are_connected),
+        cmocka_unit_test(test_old_memberships_do_not_count),
         cmocka_unit_test(test_two_names_for_one_node),
         cmocka_unit_test(test_foreign_cluster_and_version),
         cmocka_unit_test(test_any_split),
