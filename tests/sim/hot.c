@@ -46,6 +46,7 @@ static struct {
     uint64_t seen_last[SERVERS_MAX + 1], seen_term[SERVERS_MAX + 1];
     uint64_t led_term[SERVERS_MAX + 1];
     unsigned chance[MOMENTS]; /* per thousand, of a strike */
+    bool even_only;           /* the operator removes somebody only while the voters are even */
     unsigned removal_chance;  /* per thousand, each time the operator looks */
     uint64_t operator_pace_us;
     int deaths, rifts;
@@ -135,15 +136,30 @@ static void rift_heals(void *arg, uint64_t number) {
         fault_heal();
 }
 
+/* Who stays with the leader: often nobody, or no more than a majority by the new membership. */
+static unsigned rift_side(const struct change *c, int leader) {
+    unsigned side = 1u << leader;
+    uint64_t kind = sim_rand(100);
+    if (kind < 35)
+        return side;
+    if (kind < 45)
+        return side | (c->about ? 1u << c->about : 0);
+    if (kind < 60)
+        return side | (unsigned)rand_u64(&sim.rand);
+    uint32_t wanted = change_voters(c) / 2;
+    for (uint32_t first = (uint32_t)sim_rand(c->count), i = 0; i < c->count && wanted > 0; i++) {
+        const struct seat *seat = &c->seats[(first + i) % c->count];
+        if (!seat->voter || seat->server == leader)
+            continue;
+        side |= 1u << seat->server;
+        wanted--;
+    }
+    return side;
+}
+
 /* Splits the network in two; what is on its way from one side to the other is lost. */
-static void rift(int leader, int about) {
-    unsigned side = (unsigned)rand_u64(&sim.rand);
-    uint64_t kind = sim_rand(10);
-    if (kind < 4)
-        side = 0;
-    else if (kind < 6)
-        side = 1u << about;
-    side |= 1u << leader;
+static void rift(const struct change *c, int leader) {
+    unsigned side = rift_side(c, leader);
     bool both = sim_chance(800), other_way = sim_chance(500);
     for (int i = 1; i <= SERVERS_MAX; i++)
         for (int j = 1; j <= SERVERS_MAX; j++) {
@@ -155,8 +171,8 @@ static void rift(int leader, int about) {
         }
     stats.partitions++;
     hot.rifts++;
-    static const uint64_t longest_us[] = {60000, 300000, 1200000};
-    sim_trace("rift: s%d with %x on its side", leader, side);
+    static const uint64_t longest_us[] = {60000, 400000, 1500000};
+    sim_trace("rift: s%d with %x on its side", leader, side & ((2u << SERVERS_MAX) - 2));
     sim_at(sim.now_us + sim_rand(longest_us[sim_rand(3)]), rift_heals, NULL, (uint64_t)hot.rifts);
 }
 
@@ -164,9 +180,16 @@ static struct server *some_member(const struct change *c) {
     return &sim.servers[c->seats[sim_rand(c->count)].server];
 }
 
-static void die(struct server *s) {
-    if (!bearable(s))
+/* One of those without whom the others must get along. */
+static void die(void) {
+    struct server *can[SERVERS_MAX];
+    size_t count = 0;
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        if (bearable(&sim.servers[i]))
+            can[count++] = &sim.servers[i];
+    if (count == 0)
         return;
+    struct server *s = can[sim_rand(count)];
     sim_trace("s%d is dead for good", s->index);
     server_crash(s, true);
     s->incarnation++; /* no restart */
@@ -182,19 +205,39 @@ static void strike(void *arg, uint64_t number) {
     struct server *about = c->about ? &sim.servers[c->about] : here;
     if (!sim.faults)
         return;
-    if (sim.o.partition && sim_chance(600))
-        rift(here->index, about->index);
+    if (sim.o.partition && sim_chance(700))
+        rift(c, here->index);
     if (sim.o.crash && sim_chance(350)) {
         struct server *s = sim_chance(500) ? here : sim_chance(500) ? about : some_member(c);
         server_crash(s, sim.o.power && sim_chance(500));
     }
     if (sim_chance(500))
-        die(sim_chance(400) ? about : some_member(c));
+        die();
+}
+
+/* Whether changes of different leaders can be in force: only one of them can come to be committed,
+ * and this is the time to mix them up. */
+static bool rivals(void) {
+    const struct change *last = last_committed();
+    uint64_t term = 0;
+    for (size_t i = 0; last && i < hot.count; i++) {
+        const struct change *c = &hot.changes[i];
+        if (c->index <= last->index || check_committed_term(c->index) != 0)
+            continue;
+        if (term != 0 && c->term != term)
+            return true;
+        term = c->term;
+    }
+    return false;
 }
 
 static void moment(const struct server *s, size_t change, enum moment what) {
     unsigned chance = hot.chance[what];
-    if (!sim_chance(hot.changes[change].weighty ? chance : chance / 8))
+    if (!hot.changes[change].weighty)
+        chance /= 8;
+    else if (what == PROPOSED && rivals())
+        chance = 900;
+    if (!sim_chance(chance))
         return;
     static const uint64_t longest_us[] = {1, 1, 500, 4000, 60000};
     sim_at(sim.now_us + sim_rand(longest_us[sim_rand(5)]), strike, NULL,
@@ -299,12 +342,14 @@ static void removal_ask(uint64_t id) {
         if (hot.pending[i].id == 0) {
             hot.pending[i].id = id;
             hot.pending[i].at_us = sim.now_us;
+            sim_trace("operator removes node %llu", (unsigned long long)id);
             admin_remove(id);
             return;
         }
 }
 
 void hot_removal_answered(uint64_t id) {
+    sim_trace("removal of node %llu answered", (unsigned long long)id);
     for (int i = 0; i < PENDING_MAX; i++)
         if (hot.pending[i].id == id)
             hot.pending[i].id = 0;
@@ -327,7 +372,11 @@ static void operator_looks(void *arg, uint64_t number) {
         if (!removal_pending(s->node_id) && sim_chance(sim.faults ? 200 : 1000))
             removal_ask(s->node_id);
     }
-    if (sim.faults && last && leader && !dead && sim_chance(hot.removal_chance)) {
+    /* Single changes overlap least where the number of voters is even. */
+    unsigned chance = hot.removal_chance;
+    if (hot.even_only && last)
+        chance = change_voters(last) % 2 == 0 ? 600 : chance / 2;
+    if (sim.faults && last && leader && !dead && sim_chance(chance)) {
         uint64_t id = sim_chance(400) ? leader->node_id : last->seats[sim_rand(last->count)].id;
         if (!removal_pending(id))
             removal_ask(id);
@@ -343,6 +392,7 @@ void hot_begin(void) {
     hot.chance[PROPOSED] = 50 + (unsigned)sim_rand(500);
     static const unsigned removals[] = {10, 40, 150};
     hot.removal_chance = removals[sim_rand(3)];
+    hot.even_only = sim_chance(500);
     static const uint64_t paces_us[] = {30000, 100000};
     hot.operator_pace_us = paces_us[sim_rand(2)];
     sim_at(20000, operator_looks, NULL, 0);

@@ -338,6 +338,8 @@ static void choose(const struct sim_options *base) {
     if (sim.o.hot && sim.o.duration_ms == 0)
         sim.o.duration_ms = 3000;
     sim.think_us = thinks[sim_rand(3)];
+    if (sim.o.hot && sim_chance(500))
+        sim.think_us = 300000; /* quiet: leaders begin with nothing left to commit */
     static const uint64_t snapshots[] = {1500, 5000, 24000};
     sim.snapshot_bytes = snapshots[sim_rand(3)];
     sim.trailing_bytes = sim_chance(700) ? 1 : 20000;
