@@ -31,6 +31,8 @@ enum cli_option_set {
     CLI_SET_COMMON = 1 << 0,
     CLI_SET_STORE = 1 << 1,
     CLI_SET_CONDITION = 1 << 2,
+    CLI_SET_BACKUP = 1 << 4,
+    CLI_SET_DATA = 1 << 5,
     CLI_SET_JSON = 1 << 3, /* of those that talk to nobody; in CLI_SET_COMMON too */
 };
 
@@ -49,7 +51,10 @@ enum cli_option_set {
     X(if_absent, const char *, "--if-absent", "COTIDAL_IF_ABSENT", "", CLI_SET_STORE,              \
       "only when there is no such key")                                                            \
     X(if_revision, const char *, "--if-revision", "COTIDAL_IF_REVISION", "N", CLI_SET_CONDITION,   \
-      "only when the key is still at this revision")
+      "only when the key is still at this revision")                                               \
+    X(from, const char *, "--from", "COTIDAL_FROM", "URL", CLI_SET_BACKUP,                         \
+      "which node to take it from (as --to)")                                                      \
+    X(data, const char *, "--data", "COTIDAL_DATA", "DIR", CLI_SET_DATA, "the data folder to make")
 
 /* X(name, function, option sets, arguments' least and most count, usage, help) */
 #define CLI_COMMANDS(X)                                                                            \
@@ -64,6 +69,10 @@ enum cli_option_set {
     X("member", cli_member, CLI_SET_COMMON, 1, 2, "list|add|remove ID|promote ID|transfer [ID]",   \
       "who belongs to the cluster: show, how to add one, take one out, let one vote, let one "     \
       "lead")                                                                                      \
+    X("backup", cli_backup, CLI_SET_COMMON | CLI_SET_BACKUP, 1, 1, "FILE",                         \
+      "copy everything that a running system holds into a file")                                   \
+    X("restore", cli_restore, CLI_SET_JSON | CLI_SET_DATA, 1, 1, "FILE",                           \
+      "make the data folder of a new system's first node from a backup")                           \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
       "the Redis commands this version has, as a Markdown table")
 
@@ -93,6 +102,8 @@ int cli_set(const struct cli_args *args);
 int cli_del(const struct cli_args *args);
 int cli_member(const struct cli_args *args);
 int cli_check(const struct cli_args *args);
+int cli_backup(const struct cli_args *args);
+int cli_restore(const struct cli_args *args);
 int cli_commands(const struct cli_args *args);
 
 /* Locks a data folder as a node does, until the descriptor is closed. A node that runs there keeps

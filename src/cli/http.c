@@ -197,6 +197,17 @@ static void set_options(CURL *curl, const struct http_request *request, const st
     }
 }
 
+/* One for the whole process: it keeps the connection for the next exchange. */
+static CURL *take_handle(void) {
+    static CURL *kept;
+    if (kept)
+        curl_easy_reset(kept);
+    else
+        kept = curl_easy_init();
+    CHECK(kept != NULL); /* fails only when there is no memory */
+    return kept;
+}
+
 int http_exchange(const struct cli_args *args, const struct http_request *request,
                   struct http_reply *ret_reply) {
     uint64_t timeout_ms = REPLY_TIMEOUT_MS;
@@ -205,8 +216,7 @@ int http_exchange(const struct cli_args *args, const struct http_request *reques
         fprintf(stderr, "cotidal: '%s' is no time: write 500ms, 10s or 2m\n", args->timeout);
         return CLI_USAGE;
     }
-    CURL *curl = curl_easy_init();
-    CHECK(curl != NULL); /* fails only when there is no memory */
+    CURL *curl = take_handle();
     struct buf url = {0};
     append_base(&url, args);
     buf_append_slice(&url, buf_slice(&request->path));
@@ -235,7 +245,6 @@ int http_exchange(const struct cli_args *args, const struct http_request *reques
             code = explain_refusal(request, &reply);
     }
     curl_slist_free_all(headers);
-    curl_easy_cleanup(curl);
     buf_fini(&url);
     if (code == CLI_OK)
         *ret_reply = reply;

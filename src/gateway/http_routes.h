@@ -26,6 +26,11 @@ enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN }; /* none: at most 64 KiB
       "Hands leadership to this voter.")                                                           \
     X(POST, "/_/transfer", NEEDS_READ, BODY_NONE, http_leader_transfer,                            \
       "Hands leadership to the voter that is best placed.")                                        \
+    X(POST, "/_/backups", NEEDS_READ, BODY_NONE, http_backup_post, "Begins to take a backup.")     \
+    X(GET, "/_/backups/{key}", NEEDS_READ, BODY_NONE, http_backup_get,                             \
+      "How far a backup is, or a piece of it.")                                                    \
+    X(DELETE, "/_/backups/{key}", NEEDS_READ, BODY_NONE, http_backup_delete,                       \
+      "Lets a node forget a backup.")                                                              \
     X(GET, "/_/health", NEEDS_NOTHING, BODY_NONE, http_health_get, "200 while the process works.") \
     X(GET, "/_/ready", NEEDS_NOTHING, BODY_NONE, http_ready_get, "200 while it can serve writes.") \
     X(GET, "/_/metrics", NEEDS_NOTHING, BODY_NONE, http_metrics_get, "Prometheus text.")           \

@@ -71,6 +71,7 @@ struct upstream_request {
     bool repeat;             /* ADMIN: to be asked again changes nothing */
     uint16_t db;
     uint64_t min_index;     /* reads: answer from a state at least this new; 0: any */
+    uint64_t node_id;       /* ADMIN: only this node can answer; 0: any */
     uint32_t timeout_ms;    /* 0: the upstream's default */
     struct buf packed_argv; /* taken; freed when done */
     upstream_done_fn done;

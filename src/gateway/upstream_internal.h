@@ -74,7 +74,14 @@ struct upstream_link {
 
 enum hold_kind { HOLD_LINEARIZABLE, HOLD_ANY };
 /* What waits to be sent as a read, by where it may go. */
-enum read_queue { QUEUE_READ, QUEUE_STALE, QUEUE_ADMIN, QUEUE_ADMIN_LEADER, QUEUE_COUNT };
+enum read_queue {
+    QUEUE_READ,
+    QUEUE_STALE,
+    QUEUE_ADMIN,
+    QUEUE_ADMIN_LEADER,
+    QUEUE_ADMIN_NODE,
+    QUEUE_COUNT
+};
 
 /* A read under way. The id on the wire is generation << 32 | position in the table. It stays
  * occupied until the answer comes, though the request may have been given up before. */

@@ -91,6 +91,20 @@ static struct upstream_link *pick(struct upstream *up, enum hold_kind kind, uint
     return NULL;
 }
 
+static struct upstream_link *link_of_node(struct upstream *up, uint64_t node_id) {
+    LIST_FOREACH (it, &up->links) {
+        struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
+        if (link->node_id == node_id && link->phase == PHASE_READY)
+            return link;
+    }
+    return NULL;
+}
+
+static struct upstream_request *first_of(struct upstream *up, int queue) {
+    struct list *first = list_first(&up->reads[queue]);
+    return first ? LIST_ENTRY(first, struct upstream_request, node) : NULL;
+}
+
 void reads_choose_links(struct upstream *up, uint64_t now,
                         struct upstream_link *ret_links[QUEUE_COUNT]) {
     for (int q = 0; q < QUEUE_COUNT; q++)
@@ -101,6 +115,8 @@ void reads_choose_links(struct upstream *up, uint64_t now,
         ret_links[QUEUE_STALE] = ret_links[QUEUE_ADMIN] = pick(up, HOLD_ANY, now);
     if (!list_empty(&up->reads[QUEUE_ADMIN_LEADER]))
         ret_links[QUEUE_ADMIN_LEADER] = links_leader(up, now);
+    if (!list_empty(&up->reads[QUEUE_ADMIN_NODE]))
+        ret_links[QUEUE_ADMIN_NODE] = link_of_node(up, first_of(up, QUEUE_ADMIN_NODE)->node_id);
 }
 
 /* ---- sending ---- */
@@ -111,14 +127,10 @@ static void enqueue(struct upstream_request *req, enum read_queue queue) {
 }
 
 void reads_submit(struct upstream *up, struct upstream_request *req) {
-    enqueue(req, req->kind == UPSTREAM_ADMIN        ? QUEUE_ADMIN
-                 : req->kind == UPSTREAM_READ_STALE ? QUEUE_STALE
-                                                    : QUEUE_READ);
-}
-
-static struct upstream_request *first_of(struct upstream *up, int queue) {
-    struct list *first = list_first(&up->reads[queue]);
-    return first ? LIST_ENTRY(first, struct upstream_request, node) : NULL;
+    enqueue(req, req->kind == UPSTREAM_ADMIN && req->node_id ? QUEUE_ADMIN_NODE
+                 : req->kind == UPSTREAM_ADMIN               ? QUEUE_ADMIN
+                 : req->kind == UPSTREAM_READ_STALE          ? QUEUE_STALE
+                                                             : QUEUE_READ);
 }
 
 uint64_t reads_next_bytes(struct upstream *up, const struct upstream_link *link,
@@ -173,7 +185,8 @@ static void fill_reads(struct upstream *up, struct upstream_link *link, enum rea
 
 static void fill_admins(struct upstream *up, struct upstream_link *link, enum read_queue queue) {
     struct upstream_request *req;
-    while ((req = first_of(up, queue)) && link_has_room(link, req->packed_argv.size)) {
+    while ((req = first_of(up, queue)) && link_has_room(link, req->packed_argv.size) &&
+           (queue != QUEUE_ADMIN_NODE || req->node_id == link->node_id)) {
         put(up, link, req);
         struct link_admin a = {.id = req->id, .packed_argv = buf_slice(&req->packed_argv)};
         link_put_admin(&up->out, &a);

@@ -115,6 +115,7 @@ static void node_release(struct node *n) {
     node_install_fini(n);
     node_retire_fini(n);
     node_fetch_fini(n);
+    node_backup_drop(n);
     core_free(n->core);
     node_free_writes(n);
     LIST_FOREACH_SAFE (it, &n->sealed) {
@@ -166,8 +167,8 @@ void node_abandon(struct node *n) {
 }
 
 bool node_idle(const struct node *n) {
-    return list_empty(&n->writes) && !n->taking && !n->compacting && !n->fetch_job &&
-           node_install_idle(n);
+    return list_empty(&n->writes) && !n->taking && !node_backup_copying(n) && !n->compacting &&
+           !n->fetch_job && node_install_idle(n);
 }
 
 /* ---- time ---- */
@@ -240,6 +241,7 @@ void node_tick(struct node *n) {
         n->members_at_ms = now + NODE_MEMBERS_EVERY_MS;
         node_member_tick(n);
         node_snapshot_tick(n);
+        node_backup_tick(n);
     }
     if (n->status_at_ms <= now) {
         n->status_at_ms = now + NODE_STATUS_EVERY_MS;

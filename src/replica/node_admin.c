@@ -265,6 +265,9 @@ void node_admin(struct node *n, struct node_link *l, uint64_t id, struct slice p
         node_status_reply(n, &reply);
     } else if (slice_equal_nocase(name, "NODE.TIME") && n->argv.count == 1) {
         reply_int(&reply, (int64_t)n->ops->wall_ms(n->env));
+    } else if (node_backup_command(n, &n->argv, &reply)) {
+        if (reply_is_error(buf_slice(&reply)))
+            status = LINK_REFUSED;
     } else {
         reply_error(&reply, "ERR unknown administrative command");
         status = LINK_REFUSED;

@@ -650,8 +650,9 @@ uint64_t node_install_deadline(const struct node *n) {
 void node_install_tick(struct node *n) {
     struct install *i = n->install;
     uint64_t now = node_now(n);
-    if (i->stage == INSTALL_READY && list_empty(&n->writes) && !n->taking && !n->compacting &&
-        !n->retiring && n->core && !n->restart_wanted) {
+    if (i->stage == INSTALL_READY && list_empty(&n->writes) && !n->taking &&
+        !node_backup_copying(n) && !n->compacting && !n->retiring && n->core &&
+        !n->restart_wanted) {
         install_finish(n);
         return;
     }

@@ -229,6 +229,7 @@ struct node {
     struct fetch_job *fetch_job; /* being read; NULL: none */
     uint64_t fetch_free_us;      /* when the rate limit allows the next piece */
     struct served_file served[3];
+    struct backup *backup; /* NULL: none */
 
     /* wire scratch */
     struct buf frame;
@@ -318,6 +319,16 @@ void node_joins_fail(struct node *n, struct node_link *l);
 
 /* ---- node_handover.c ---- */
 void node_handover_turn(struct node *n);
+
+/* ---- node_backup.c ---- */
+#define NODE_BACKUP_NAME "snapshots/backup.mdb"
+struct backup;
+void node_backup_tick(struct node *n);
+/* No copy may be under way. */
+void node_backup_drop(struct node *n);
+bool node_backup_copying(const struct node *n);
+/* NODE.BACKUP.*; false: not a well-formed one. */
+bool node_backup_command(struct node *n, const struct argv *argv, struct buf *reply);
 
 /* ---- node_status.c ---- */
 void node_status_reply(struct node *n, struct buf *out);

@@ -178,9 +178,26 @@ static int node_bootstrap(struct node *n) {
     return rc;
 }
 
+/* The first start of a cluster that is made from a backup: the snapshot is there, the log is not,
+ * and under which address we are the only member is known only now. Again, when an earlier start
+ * was cut short. */
+static int restored_begin(struct node *n) {
+    struct membership *m = &n->snapshot.membership;
+    *m = (struct membership){.count = 1};
+    m->members[0] = (struct member){.id = n->o.id, .role = MEMBER_VOTER};
+    snprintf(m->members[0].address, sizeof m->members[0].address, "%s", n->o.peer_address);
+    int rc = node_meta_save(n, &n->snapshot, &n->snapshot_info);
+    if (rc == 0 && n->vote.term < n->snapshot.term) {
+        n->vote = (struct log_vote){.term = n->snapshot.term};
+        rc = log_set_vote(n->log, &n->vote);
+    }
+    return rc;
+}
+
 /* What an earlier life was copying when it ended. */
 static void remove_leftovers(const struct node *n) {
-    static const char *const names[] = {"snapshots/new.mdb", "snapshots/new.mdb.tmp"};
+    static const char *const names[] = {"snapshots/new.mdb", "snapshots/new.mdb.tmp",
+                                        NODE_BACKUP_NAME, NODE_BACKUP_NAME ".tmp"};
     static const char *const folders[] = {"store.incoming", "store.old"};
     char path[4096];
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
@@ -213,6 +230,10 @@ int node_load_state(struct node *n, char ret_error[256]) {
                  (unsigned long long)info.cut_bytes);
     if ((rc = meta_load(n)) < 0) {
         snprintf(ret_error, 256, "%.150s/snapshot.meta, offset 0: damaged", n->o.dir);
+        return rc;
+    }
+    if (n->o.bootstrap && n->snapshot.index > 0 && (rc = restored_begin(n)) < 0) {
+        snprintf(ret_error, 256, "%.150s: %s", n->o.dir, strerror(-rc));
         return rc;
     }
     if ((rc = log_fit_snapshot(n, &info.base)) < 0) {

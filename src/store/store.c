@@ -142,6 +142,27 @@ int store_open_explained(const struct store_options *options, struct store **ret
     return STORE_OPENED;
 }
 
+int store_refound(struct store *s, uint64_t index, uint64_t term, struct slice membership) {
+    CHECK(!s->txn.handle);
+    CHECK(index >= s->state.applied_index);
+    CHECK(term >= s->state.applied_term);
+    struct state state = s->state;
+    state.applied_index = index;
+    state.applied_term = term;
+    state.session_count = 0;
+    state.session_sum = (struct hash128){0};
+    int rc = env_write_begin(&s->env, &s->txn);
+    if (rc)
+        return rc;
+    if ((rc = table_clear(&s->txn, TABLE_SESSIONS)) ||
+        (rc = state_save_membership(&s->txn, index, membership)) ||
+        (rc = state_save(&s->txn, &state))) {
+        env_write_abort(&s->txn);
+        return rc;
+    }
+    return env_write_commit(&s->txn);
+}
+
 int store_close(struct store *s) {
     CHECK(!s->txn.handle);
     int rc = s->failed ? s->failed : env_sync(&s->env);

@@ -206,6 +206,11 @@ int store_snapshot_verify(const char *path, const struct store_snapshot *info,
 int store_snapshot_install(const char *path, const char *dir, const char *boot_id) WARN_UNUSED;
 void store_snapshot_encode(const struct store_snapshot *info, struct buf *out);
 bool store_snapshot_decode(struct slice in, struct store_snapshot *ret_info);
+/* Makes the state the first one of another cluster: the sessions of the old one's gateways go, the
+ * membership is the new one, and index and term are those given, which must not be lower. Between
+ * transactions; the store is closed and opened again before it is used otherwise. */
+int store_refound(struct store *s, uint64_t index, uint64_t term,
+                  struct slice membership) WARN_UNUSED;
 /* Recomputes the digest from all records and compares it with the stored one; -EBADMSG on a
  * difference or a record that cannot be read. For `check`, tests and the simulator. */
 int store_verify(struct store_view *v, struct hash128 *ret_digest) WARN_UNUSED;

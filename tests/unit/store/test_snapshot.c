@@ -275,12 +275,32 @@ static void beside_the_writer(void **state) {
     kit_verify(&kit);
 }
 
+/* What a restored backup begins with: the data of the old cluster, and nothing of its sessions.
+ */
+static void refounded(void **state) {
+    fill();
+    uint64_t index = store_applied_index(kit.store) + 1000, found;
+    uint64_t keys = store_key_count(kit.store);
+    assert_int_equal(store_session_count(kit.store), 1);
+    assert_int_equal(store_refound(kit.store, index, 7, S("we alone")), 0);
+    assert_int_equal(store_close(kit.store), 0);
+    kit_reopen(&kit);
+    kit_verify(&kit);
+    assert_int_equal(store_applied_index(kit.store), index);
+    assert_int_equal(store_applied_term(kit.store), 7);
+    assert_int_equal(store_session_count(kit.store), 0);
+    assert_int_equal(store_key_count(kit.store), keys);
+    assert_bytes(store_membership(kit.store, &found), S("we alone"));
+    assert_int_equal(found, index);
+    assert_bytes(kit_run(&kit, "INCR a"), S(":2\r\n"));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(write_verify_install), TEST(empty_store), TEST(other_descriptor),
         TEST(flipped_bits),         TEST(cut_files),   TEST(descriptor),
-        TEST(beside_the_writer),
+        TEST(beside_the_writer),    TEST(refounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
