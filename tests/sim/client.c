@@ -46,7 +46,9 @@ struct client {
     struct gateway_sim *at; /* the gateway that was asked last */
     uint64_t once;          /* the request's own key; 0: none */
     uint64_t attempt;       /* of all clients, so that a timer knows whose it is */
-    bool busy;
+    bool busy, stale;
+    uint64_t seen_index; /* the newest state that its connection has seen */
+    uint64_t count_seen[KEYS], text_seen[KEYS];
 };
 
 static struct {
@@ -58,7 +60,7 @@ static struct {
     uint64_t append_done, append_unknown;
 } keys[KEYS];
 static struct history registers[REGISTERS];
-static uint8_t id_gateway[APPENDS_MAX * KEYS];
+static uint16_t id_connection[APPENDS_MAX * KEYS];
 static uint64_t id_next, value_next, once_next, attempt_next;
 static uint64_t done_total, done_at_check;
 
@@ -132,6 +134,7 @@ static void check_count(struct client *c, uint64_t value) {
     }
     if (value > keys[c->key].count_known)
         keys[c->key].count_known = value;
+    c->count_seen[c->key] = value;
 }
 
 static void note_text(int key, uint64_t position, const uint8_t *bytes, size_t size) {
@@ -157,6 +160,7 @@ static void check_append(struct client *c, uint64_t bytes) {
     keys[c->key].append_done++;
     if (length > keys[c->key].text_known)
         keys[c->key].text_known = length;
+    c->text_seen[c->key] = length;
 }
 
 static void check_text(int key, uint64_t floor, struct slice text) {
@@ -202,6 +206,7 @@ static void client_check(struct client *c, struct slice reply) {
         break;
     case OP_READ_TEXT:
         check_text(c->key, c->floor, item.type == '$' ? item.bytes : slice_of(NULL, 0));
+        c->text_seen[c->key] = item.type == '$' ? item.bytes.size / ID_BYTES : 0;
         break;
     case OP_SET:
         history_return(&registers[c->key], c->history, 0);
@@ -223,6 +228,20 @@ static void client_check(struct client *c, struct slice reply) {
         stats.reads++;
 }
 
+/* What is answered is of a committed state, and of none that is older than what this connection has
+ * seen, its own writes included. */
+static void check_index(struct client *c, uint64_t index) {
+    if (index != 0 && check_committed_term(index) == 0)
+        sim_violation("an answer from index %llu, which is not committed",
+                      (unsigned long long)index);
+    if (c->up.kind != UPSTREAM_WRITE && index < c->seen_index)
+        sim_violation("g%d an answer from index %llu, after one from %llu", c->gateway->index,
+                      (unsigned long long)index, (unsigned long long)c->seen_index);
+    if (index > c->seen_index)
+        c->seen_index = index;
+    stats.stale_reads += c->stale;
+}
+
 static void client_done(struct upstream_request *up, enum upstream_outcome outcome, uint64_t index,
                         struct slice reply) {
     struct client *c = (struct client *)up;
@@ -233,10 +252,13 @@ static void client_done(struct upstream_request *up, enum upstream_outcome outco
     }
     c->busy = false;
     done_total++;
+    if (c->at->dying) /* nobody hears what it has to say */
+        outcome = up->kind == UPSTREAM_WRITE ? UPSTREAM_UNKNOWN : UPSTREAM_NOT_APPLIED;
     if (sim.o.verbose > 2)
         sim_trace("g%d request %llu has outcome %d at index %llu", c->gateway->index,
                   (unsigned long long)up->id, (int)outcome, (unsigned long long)index);
     if (outcome == UPSTREAM_DONE) {
+        check_index(c, index);
         client_check(c, reply);
     } else {
         stats.unknown += outcome == UPSTREAM_UNKNOWN;
@@ -306,7 +328,10 @@ static void request_scratch(struct client *c, struct buf *argv) {
 static void client_ask(struct client *c, struct buf *argv) {
     bool read = c->kind == OP_READ_COUNT || c->kind == OP_READ_TEXT || c->kind == OP_GET;
     c->up = (struct upstream_request){
-        .kind = read ? UPSTREAM_READ : UPSTREAM_WRITE,
+        .kind = c->stale ? UPSTREAM_READ_STALE
+                : read   ? UPSTREAM_READ
+                         : UPSTREAM_WRITE,
+        .min_index = c->stale ? c->seen_index : 0,
         .timeout_ms = 2000 + (uint32_t)sim_rand(4000),
         .packed_argv = *argv,
         .done = client_done,
@@ -324,6 +349,7 @@ static void client_ask(struct client *c, struct buf *argv) {
 static void client_begin(struct client *c) {
     char name[16], id[16];
     struct buf argv = {0};
+    c->stale = false;
     c->kind = (enum op_kind)sim_rand(OP_KINDS);
     c->key = (int)sim_rand(c->kind >= OP_SET ? REGISTERS : KEYS);
     c->at = c->gateway;
@@ -345,9 +371,9 @@ static void client_begin(struct client *c) {
         snprintf(name, sizeof name, "t%d", c->key);
         c->floor = keys[c->key].text_known;
         c->id = ++id_next;
-        if (c->id >= sizeof id_gateway)
+        if (c->id >= ARRAY_COUNT(id_connection))
             sim_violation("too many appends");
-        id_gateway[c->id] = (uint8_t)c->gateway->index;
+        id_connection[c->id] = c->gateway->connection;
         snprintf(id, sizeof id, "%0*llu", ID_BYTES, (unsigned long long)c->id);
         argv_append_strs(&argv, "APPEND", name, id, NULL);
         break;
@@ -368,6 +394,10 @@ static void client_begin(struct client *c) {
         }
         break;
     }
+    /* From whatever the node has, but not behind what this connection knows. */
+    c->stale = (c->kind == OP_READ_COUNT || c->kind == OP_READ_TEXT) && sim_chance(300);
+    if (c->stale)
+        c->floor = c->kind == OP_READ_COUNT ? c->count_seen[c->key] : c->text_seen[c->key];
     client_ask(c, &argv);
 }
 
@@ -383,6 +413,15 @@ void clients_begin(void) {
             gw->clients[i].gateway = gw;
             sim_at(sim.now_us + sim_rand(20000), client_again, &gw->clients[i], 0);
         }
+    }
+}
+
+void clients_reconnect(struct gateway_sim *g) {
+    for (int i = 0; i < CLIENTS_PER_GATEWAY; i++) {
+        struct client *c = &g->clients[i];
+        c->seen_index = 0;
+        memset(c->count_seen, 0, sizeof c->count_seen);
+        memset(c->text_seen, 0, sizeof c->text_seen);
     }
 }
 
@@ -441,7 +480,8 @@ static void check_final_text(int k, struct slice reply) {
     check_text(k, keys[k].text_known, text);
     uint64_t length = text.size / ID_BYTES,
              unknown = keys[k].append_unknown + under_way(OP_APPEND, k);
-    uint64_t last_of[GATEWAYS_MAX] = {0};
+    static uint64_t last_of[CONNECTIONS_MAX];
+    memset(last_of, 0, sizeof last_of);
     for (uint64_t i = 0; i < length; i++) {
         char digits[ID_BYTES + 1] = {0};
         memcpy(digits, text.data + i * ID_BYTES, ID_BYTES);
@@ -449,10 +489,10 @@ static void check_final_text(int k, struct slice reply) {
         if (id == 0 || id > id_next)
             sim_violation("text %d: id %llu was never asked for", k, (unsigned long long)id);
         /* Also finds an id that stands twice. */
-        if (id <= last_of[id_gateway[id]])
+        if (id <= last_of[id_connection[id]])
             sim_violation("text %d: id %llu stands behind %llu of the same connection", k,
-                          (unsigned long long)id, (unsigned long long)last_of[id_gateway[id]]);
-        last_of[id_gateway[id]] = id;
+                          (unsigned long long)id, (unsigned long long)last_of[id_connection[id]]);
+        last_of[id_connection[id]] = id;
     }
     if (length < keys[k].append_done || length > keys[k].append_done + unknown)
         sim_violation("text %d has %llu ids: %llu answered, %llu unknown", k,

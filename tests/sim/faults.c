@@ -196,11 +196,12 @@ enum fault_kind {
     FAULT_ISOLATE,
     FAULT_LAG,
     FAULT_HANDOVER,
+    FAULT_GATEWAY,
 };
 static const enum fault_kind faults[] = {
     FAULT_PARTITION,  FAULT_PARTITION, FAULT_PARTITION, FAULT_HEAL, FAULT_HEAL,     FAULT_CRASH,
     FAULT_CRASH,      FAULT_PAUSE,     FAULT_DISK,      FAULT_DISK, FAULT_MEMBER,   FAULT_MEMBER,
-    FAULT_SLOW_LINKS, FAULT_ISOLATE,   FAULT_LAG,       FAULT_LAG,  FAULT_HANDOVER,
+    FAULT_SLOW_LINKS, FAULT_ISOLATE,   FAULT_LAG,       FAULT_LAG,  FAULT_HANDOVER, FAULT_GATEWAY,
 };
 
 void fault_choose(void) {
@@ -250,6 +251,15 @@ static void fault_do(enum fault_kind kind) {
     case FAULT_HANDOVER:
         if (sim.o.handover)
             fault_hand_over();
+        break;
+    case FAULT_GATEWAY:
+        if (sim.o.leap && sim_chance(300)) {
+            stats.leaps++;
+            sim.leap_ms += 3700000;
+            sim_trace("the wall clocks leap");
+        } else if (sim.o.gateways) {
+            gateway_die(&sim.gateways[sim_rand(GATEWAYS_MAX)]);
+        }
         break;
     }
 }

@@ -287,6 +287,27 @@ void gateway_after(struct gateway_sim *g) {
     }
 }
 
+void gateway_start(struct gateway_sim *g) {
+    static const char *const seeds[] = {"s1:1", "s2:1", "s3:1", "local"};
+    struct upstream_options options = {.seeds = seeds, .seed_count = g->home ? 4 : 3};
+    if (++sim.connections == CONNECTIONS_MAX)
+        sim_violation("too many gateways");
+    g->connection = sim.connections;
+    g->tick_at_us = UINT64_MAX;
+    g->upstream = upstream_new(&options, &gateway_env_ops, g);
+    gateway_after(g);
+}
+
+void gateway_die(struct gateway_sim *g) {
+    stats.gateway_deaths++;
+    sim_trace("g%d dies", g->index);
+    g->dying = true;
+    upstream_free(g->upstream);
+    g->dying = false;
+    clients_reconnect(g);
+    gateway_start(g);
+}
+
 void net_free(void) {
     for (int g = 0; g < GATEWAYS_MAX; g++) {
         if (!sim.gateways[g].links.next)

@@ -16,7 +16,8 @@ static uint64_t env_now_ms(void *env) {
 
 static uint64_t env_wall_ms(void *env) {
     const struct server *s = env;
-    return 1700000000000u + sim.now_us * s->clock_rate / 1024 / 1000 + s->wall_skew_ms;
+    return 1700000000000u + sim.now_us * s->clock_rate / 1024 / 1000 + s->wall_skew_ms +
+           sim.leap_ms;
 }
 
 static void env_random(void *env, void *out, size_t size) {
@@ -262,6 +263,10 @@ void server_start(struct server *s) {
     server_after(s);
 }
 
+static void home_died(void *arg, uint64_t number) {
+    gateway_die(arg);
+}
+
 void server_crash(struct server *s, bool power) {
     if (!s->node)
         return;
@@ -273,6 +278,9 @@ void server_crash(struct server *s, bool power) {
     net_server_down(s);
     mem_disk_crash(s->disk, power ? MEM_DISK_POWER_CUT : MEM_DISK_KILL);
     node_abandon(n);
+    for (int g = 0; g < GATEWAYS_MAX && sim.o.gateways; g++)
+        if (sim.gateways[g].home == s) /* one process */
+            sim_at(sim.now_us, home_died, &sim.gateways[g], 0);
     if (power) {
         stats.power_cuts++;
         snprintf(s->boot_id, sizeof s->boot_id, "boot-%d-%u", s->index, ++s->boots);

@@ -18,7 +18,13 @@
 #include "replica/wire.h"
 #include "store/store.h"
 
-enum { SERVERS_MAX = 9, GATEWAYS_MAX = 3, CLIENTS_PER_GATEWAY = 3, KEYS = 2 };
+enum {
+    SERVERS_MAX = 9,
+    GATEWAYS_MAX = 3,
+    CLIENTS_PER_GATEWAY = 3,
+    KEYS = 2,
+    CONNECTIONS_MAX = 1024
+};
 
 /* What can happen in a run; by default the seed chooses. */
 struct sim_options {
@@ -32,6 +38,8 @@ struct sim_options {
     bool slow_link; /* messages between nodes take up to as long as an election, in their order */
     bool aim;       /* faults come at elections and installations (aim.c) */
     bool handover;  /* the leader hands over */
+    bool gateways;  /* gateways die with what their clients wait for, and new ones come */
+    bool leap;      /* the wall clocks jump by more than an hour: client sessions end */
     bool isolate;   /* the leader loses the other nodes, and keeps its gateways */
     bool io_error;  /* a disk operation fails: the node must stop */
     bool replace;  /* voters die for good, lose their disks, are removed; others take their place */
@@ -85,6 +93,8 @@ struct slink {
 
 struct gateway_sim {
     int index;
+    uint16_t connection; /* its life, of all gateways' lives in this run */
+    bool dying;
     struct server *home; /* the node of its own process, which it reads from; NULL: none */
     struct upstream *upstream;
     uint64_t tick_at_us, tick_seq;
@@ -105,6 +115,8 @@ struct sim {
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
     bool faults, quiet;
     bool minority_down; /* as many voters as the others must bear are down for good */
+    uint16_t connections;
+    uint64_t leap_ms; /* that the wall clocks of all have made */
     uint64_t think_us, snapshot_bytes, trailing_bytes, append_bytes, laggard_bytes;
     uint32_t entries_inflight;
     int focus; /* one kind of fault that comes more often than the others, or -1 */
@@ -114,10 +126,10 @@ struct sim {
 extern struct sim sim;
 
 struct sim_stats {
-    uint64_t runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
-        resets, elections, background, installs, resumed, source_changes, asked_again, joins,
-        removals, deaths, wipes, pauses, writes, reads, unknown, not_applied, replayed, io_errors,
-        violations;
+    uint64_t stale_reads, gateway_deaths, leaps, runs, events, messages, lost_messages, crashes,
+        power_cuts, restarts, partitions, resets, elections, background, installs, resumed,
+        source_changes, asked_again, joins, removals, deaths, wipes, pauses, writes, reads, unknown,
+        not_applied, replayed, io_errors, violations;
 };
 extern struct sim_stats stats;
 
@@ -166,6 +178,8 @@ void net_link_send(struct slink *l, struct slice bytes);
 void net_link_close(struct slink *l);
 void net_server_down(struct server *s);
 void net_reset(int a, int b);
+void gateway_start(struct gateway_sim *g);
+void gateway_die(struct gateway_sim *g); /* and another one takes its place */
 void gateway_after(struct gateway_sim *g);
 void net_free(void);
 
@@ -176,6 +190,7 @@ void hot_removal_answered(uint64_t id); /* it has happened, or will not */
 
 /* client.c */
 void clients_begin(void);
+void clients_reconnect(struct gateway_sim *g); /* it died, and another one takes its place */
 void clients_check_end(void);
 void clients_free(void);
 void clients_mark(void); /* progress is counted from here */
