@@ -182,6 +182,10 @@ void server_after(struct server *s) {
         return;
     }
     count(s);
+    if (node_commit_index(s->node) > 0) { /* as the server notes it in its identity */
+        s->bootstrap = false;
+        s->begun = true;
+    }
     check_server(s);
     if (sim.o.hot)
         hot_watch(s);
@@ -221,6 +225,7 @@ void server_start(struct server *s) {
     struct node_options options = {
         .id = s->node_id,
         .bootstrap = s->bootstrap,
+        .begun = s->begun,
         .dir = s->dir,
         .peer_address = s->address,
         .http_address = "",
@@ -296,7 +301,7 @@ void server_wipe(struct server *s) {
     stats.wipes++;
     s->life++;
     s->incarnation++;
-    s->joining = s->bootstrap = false;
+    s->joining = s->bootstrap = s->begun = false;
     s->member_index = 0;
     if (!PLANTED(PLANT_M2_REUSED_ID))
         s->node_id = 0;

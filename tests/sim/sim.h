@@ -60,7 +60,7 @@ struct server {
     struct node *node; /* NULL: down */
     uint64_t node_id;  /* 0: has not joined */
     uint8_t cluster[16];
-    bool bootstrap, dead_for_good, removed, failed, joining;
+    bool bootstrap, begun, dead_for_good, removed, failed, joining;
     bool disk_faulty;      /* an error or a power cut was planned for its disk */
     uint64_t member_index; /* of a membership that it stood in */
     unsigned life;         /* of this address: counts lost disks */
