@@ -34,10 +34,11 @@ static bool change_possible(const struct node *n) {
            n->core_applied >= n->commit_index;
 }
 
-/* M4: voters of both memberships that have the last change must form a majority of each. A first
+/* M4: voters of both memberships that have the last change, and were heard of lately, must form a
+ * majority of each: what is left could otherwise never commit the change that made it so. A first
  * promotion, from one voter to two, is held instead (M5); taking out one of an even number needs
  * the majority of what stays. */
-static bool change_settled(const struct node *n, const struct membership *now,
+static bool change_settled(struct node *n, const struct membership *now,
                            const struct membership *next) {
     if (PLANTED(PLANT_M4_NO_SETTLE))
         return true;
@@ -45,7 +46,8 @@ static bool change_settled(const struct node *n, const struct membership *now,
     uint32_t now_majority = now_voters / 2 + 1, next_majority = next_voters / 2 + 1;
     for (uint32_t i = 0; i < now->count; i++)
         if (now->members[i].role == MEMBER_VOTER && membership_is_voter(next, now->members[i].id) &&
-            core_match_index(n->core, now->members[i].id) >= n->change_index)
+            core_match_index(n->core, now->members[i].id) >= n->change_index &&
+            node_peer_alive(n, now->members[i].id, NODE_ALIVE_MS))
             have++;
     if (now_voters == 1 && next_voters == 2)
         next_majority = 1;
@@ -84,14 +86,16 @@ bool node_removal_allowed(const struct membership *now, uint64_t id) {
 static bool propose_removal(struct node *n, const struct membership *now, uint64_t id) {
     if (!node_removal_allowed(now, id))
         return false;
-    if (id == n->o.id && !PLANTED(PLANT_M7_SELF_REMOVE)) {
-        /* M7: a leader hands over first; its successor removes it. */
-        return node_transfer(n, 0) == NODE_TRANSFER_BEGUN;
-    }
     struct membership next = {0};
     for (uint32_t i = 0; i < now->count; i++)
         if (now->members[i].id != id)
             next.members[next.count++] = now->members[i];
+    if (id == n->o.id && !PLANTED(PLANT_M7_SELF_REMOVE)) {
+        if (!change_settled(n, now, &next))
+            return false;
+        /* M7: a leader hands over first; its successor removes it. */
+        return node_transfer(n, 0) == NODE_TRANSFER_BEGUN;
+    }
     log_info("membership-change", "node=%llu member=%llu role=removed", (unsigned long long)n->o.id,
              (unsigned long long)id);
     return propose_membership(n, now, &next);

@@ -193,13 +193,16 @@ static void node_on_leadership(struct node *n) {
  * applied (M1, M3; Raft dissertation section 6.4). The library adds one itself in some elections
  * only. */
 static void node_ensure_barrier(struct node *n) {
-    if (!n->leading || n->barrier_index != 0 || PLANTED(PLANT_M3_NO_BARRIER))
+    if (!n->leading || n->barrier_index != 0)
         return;
     const struct core_entry *last = memlog_get(&n->memlog, n->memlog.last_index);
-    if (last && last->term == n->leading_term && last->type == CORE_BARRIER) {
+    bool own = last && last->term == n->leading_term;
+    if (own && (last->type == CORE_BARRIER || PLANTED(PLANT_M3_NO_BARRIER))) {
         n->barrier_index = n->memlog.last_index;
         return;
     }
+    if (PLANTED(PLANT_M3_NO_BARRIER)) /* reads wait for whatever comes first in our term */
+        return;
     uint64_t index = n->memlog.last_index + 1;
     if (node_propose(n, CORE_BARRIER, slice_of(NULL, 0)))
         n->barrier_index = index;

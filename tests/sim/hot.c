@@ -211,7 +211,7 @@ static void strike(void *arg, uint64_t number) {
         struct server *s = sim_chance(500) ? here : sim_chance(500) ? about : some_member(c);
         server_crash(s, sim.o.power && sim_chance(500));
     }
-    if (sim_chance(500))
+    if (sim_chance(600))
         die();
 }
 
@@ -389,7 +389,7 @@ void hot_begin(void) {
     static const unsigned chances[] = {0, 10, 50};
     for (int i = 0; i < MOMENTS; i++)
         hot.chance[i] = chances[sim_rand(3)];
-    hot.chance[PROPOSED] = 50 + (unsigned)sim_rand(500);
+    hot.chance[PROPOSED] = 100 + (unsigned)sim_rand(600);
     static const unsigned removals[] = {10, 40, 150};
     hot.removal_chance = removals[sim_rand(3)];
     hot.even_only = sim_chance(500);

@@ -308,6 +308,22 @@ static void second_act(uint64_t pace_us) {
     }
 }
 
+/* While a minority is dead the operator removes one that lives. What is left would have no
+ * majority, so it must not happen (M4), once the leader can know who is dead. */
+static void blunder(void) {
+    run_until(sim.now_us + 2000000);
+    struct server *living[SERVERS_MAX];
+    size_t count = 0;
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        if (sim.servers[i].node)
+            living[count++] = &sim.servers[i];
+    const struct server *s = living[sim_rand(count)];
+    sim_trace("the operator removes s%d, which lives", s->index);
+    sim.quiet = false;
+    admin_remove(s->node_id);
+    run_until(sim.now_us + 1000000);
+}
+
 /* The seed chooses what can happen in its run. */
 static void choose(const struct sim_options *base) {
     sim.o = *base;
@@ -383,6 +399,10 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
         if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && sim_chance(400)) {
             second_act(paces[sim_rand(2)]);
             settle();
+            if (sim_chance(300)) {
+                blunder();
+                settle();
+            }
         }
         clients_check_end();
     }

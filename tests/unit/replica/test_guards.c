@@ -298,6 +298,24 @@ static void test_m4_no_removal_that_leaves_a_voter_behind(void **state) {
     rig_free(r);
 }
 
+/* 3 has the last change, and is dead: 1 alone would be left to commit the removal of 2. */
+static void test_m4_no_removal_that_leaves_no_majority(void **state) {
+    struct rig *r = rig_new();
+    r->servers[2].acks = r->servers[2].confirms = true;
+    r->servers[3].acks = true;
+    struct node *n = rig_elected(r, "vvv");
+    struct membership m;
+    struct rig_link *l = rig_link(r, 1, 100);
+    RIG_UNTIL(r, core_match_index(n->core, 3) >= 3, 500);
+    r->servers[3].acks = false;
+    rig_run(r, NODE_ALIVE_MS + 100);
+    rig_admin(l, 1, "NODE.REMOVE", "2", NULL);
+    rig_run(r, 500);
+    assert_int_equal(next_membership(n, 2, &m), 0);
+    assert_null(rig_reply(l, LINK_KIND_READ, 1));
+    rig_free(r);
+}
+
 static void test_two_voters_stay(void **state) {
     struct rig *r = rig_new();
     r->servers[2].acks = true;
@@ -601,6 +619,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_m2_an_address_that_answers_is_taken),
         cmocka_unit_test(test_m3_no_change_before_the_barrier),
         cmocka_unit_test(test_m4_no_removal_that_leaves_a_voter_behind),
+        cmocka_unit_test(test_m4_no_removal_that_leaves_no_majority),
         cmocka_unit_test(test_two_voters_stay),
         cmocka_unit_test(test_m5_the_promotion_is_not_ours_alone),
         cmocka_unit_test(test_m5_held_writes_go_when_the_promoted_has_them),
