@@ -1,17 +1,20 @@
 /* cotidal backup: asks a node to take a copy of the state, fetches it in pieces into FILE.part,
- * checks it as `cotidal check` would, and gives it its name. */
+ * checks it as `cotidal check` would, and gives it its name. Or, for the day when the others are
+ * lost, copies what a stopped node had applied. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli/http.h"
 #include "cli/progress.h"
 #include "proto/json_out.h"
+#include "replica/identity.h"
 #include "store/check.h"
 #include "store/files.h"
 
@@ -195,6 +198,61 @@ static int take(struct backup *b, struct store_check *ret) {
     return code;
 }
 
+/* ---- from the folder of a stopped node ---- */
+
+static int check_folder(struct backup *b, const char *store, struct store_check *ret) {
+    char boot_id[64];
+    boot_id_read(boot_id);
+    progress_begin(&b->progress, "checking", 0, b->args.json != NULL);
+    int rc = store_check_folder(store, boot_id, on_checked, &b->progress, ret);
+    progress_end(&b->progress);
+    if (rc == STORE_CHECK_GOOD)
+        return CLI_OK;
+    if (rc == STORE_CHECK_NONE)
+        fprintf(stderr, "cotidal: there is no store in %s\n", store);
+    else if (rc == STORE_CHECK_UNTRUSTED)
+        fprintf(stderr,
+                "cotidal: %s was not closed when the operating system ended: take the newest file "
+                "of the folder snapshots beside it, which is a backup as it is\n",
+                store);
+    else
+        fprintf(stderr, "cotidal: %s\n", ret->problem);
+    return CLI_NO;
+}
+
+static int copy_folder(struct backup *b, const char *dir, struct store_check *ret) {
+    char store[4096];
+    struct store_snapshot info;
+    snprintf(store, sizeof store, "%s/store", dir);
+    int code = check_folder(b, store, ret);
+    if (code != CLI_OK)
+        return code;
+    int rc = store_snapshot_write_closed(store, b->path, &info);
+    if (rc < 0)
+        return local_error(b->path, -rc);
+    b->bytes = info.file_bytes;
+    snprintf(b->digest, sizeof b->digest, "%016" PRIx64 "%016" PRIx64, info.digest.high,
+             info.digest.low);
+    return CLI_OK;
+}
+
+static int backup_folder(struct backup *b, const char *dir) {
+    struct store_check found;
+    int fd = cli_lock_folder(dir);
+    if (fd < 0)
+        return -fd;
+    int code = copy_folder(b, dir, &found);
+    close(fd);
+    if (code == CLI_OK)
+        tell(b, &found);
+    return code;
+}
+
+static bool is_folder(const char *name) {
+    struct stat st;
+    return name && stat(name, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 int cli_backup(const struct cli_args *args) {
     struct backup b = {.args = *args, .path = args->words[0]};
     struct store_check found;
@@ -205,6 +263,8 @@ int cli_backup(const struct cli_args *args) {
         fprintf(stderr, "cotidal: %s is there already, and is left alone\n", b.path);
         return CLI_REFUSED;
     }
+    if (is_folder(args->from))
+        return backup_folder(&b, args->from);
     b.fd = open(b.part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (b.fd < 0)
         return local_error(b.part, errno);

@@ -31,9 +31,10 @@ enum cli_option_set {
     CLI_SET_COMMON = 1 << 0,
     CLI_SET_STORE = 1 << 1,
     CLI_SET_CONDITION = 1 << 2,
+    CLI_SET_JSON = 1 << 3, /* of those that do not speak HTTP */
     CLI_SET_BACKUP = 1 << 4,
     CLI_SET_DATA = 1 << 5,
-    CLI_SET_JSON = 1 << 3, /* of those that talk to nobody; in CLI_SET_COMMON too */
+    CLI_SET_JOIN = 1 << 6,
 };
 
 /* X(field, type, option, environment, value's name or "" for a switch, set, help) */
@@ -52,9 +53,13 @@ enum cli_option_set {
       "only when there is no such key")                                                            \
     X(if_revision, const char *, "--if-revision", "COTIDAL_IF_REVISION", "N", CLI_SET_CONDITION,   \
       "only when the key is still at this revision")                                               \
-    X(from, const char *, "--from", "COTIDAL_FROM", "URL", CLI_SET_BACKUP,                         \
-      "which node to take it from (as --to)")                                                      \
-    X(data, const char *, "--data", "COTIDAL_DATA", "DIR", CLI_SET_DATA, "the data folder to make")
+    X(from, const char *, "--from", "COTIDAL_FROM", "URL|DIR", CLI_SET_BACKUP,                     \
+      "which node to take it from, or the data folder of one that is stopped")                     \
+    X(data, const char *, "--data", "COTIDAL_DATA", "DIR", CLI_SET_DATA,                           \
+      "the data folder to make")                                                                   \
+    X(join, const char *, "--join", "COTIDAL_JOIN", "HOST:PORT", CLI_SET_JOIN,                     \
+      "the --peer address of a node that is up")                                                   \
+    X(yes, const char *, "--yes", "COTIDAL_YES", "", CLI_SET_JOIN, "do not ask")
 
 /* X(name, function, option sets, arguments' least and most count, usage, help) */
 #define CLI_COMMANDS(X)                                                                            \
@@ -73,6 +78,8 @@ enum cli_option_set {
       "copy everything that a running system holds into a file")                                   \
     X("restore", cli_restore, CLI_SET_JSON | CLI_SET_DATA, 1, 1, "FILE",                           \
       "make the data folder of a new system's first node from a backup")                           \
+    X("rejoin", cli_rejoin, CLI_SET_JOIN, 1, 1, "DIR --join HOST:PORT",                            \
+      "set a damaged node's files aside, so that it joins as a new one")                           \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
       "the Redis commands this version has, as a Markdown table")
 
@@ -103,6 +110,7 @@ int cli_del(const struct cli_args *args);
 int cli_member(const struct cli_args *args);
 int cli_check(const struct cli_args *args);
 int cli_backup(const struct cli_args *args);
+int cli_rejoin(const struct cli_args *args);
 int cli_restore(const struct cli_args *args);
 int cli_commands(const struct cli_args *args);
 

@@ -210,6 +210,20 @@ int store_snapshot_write(struct store *s, const char *path, struct store_snapsho
     return rc;
 }
 
+int store_snapshot_write_closed(const char *dir, const char *path,
+                                struct store_snapshot *ret_info) {
+    struct store s = {0};
+    struct stat st;
+    char *data = files_path(dir, STORE_DATA_NAME);
+    int rc = stat(data, &st) ? -errno : env_open_file(&s.env, data, (uint64_t)st.st_size);
+    if (rc == 0) {
+        rc = store_snapshot_write(&s, path, ret_info);
+        env_close(&s.env);
+    }
+    free(data);
+    return rc;
+}
+
 /* Opens a snapshot file and checks its trailer. */
 static int open_snapshot(const char *path, int *ret_fd, uint64_t *ret_file_bytes,
                          struct trailer *ret_trailer) {

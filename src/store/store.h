@@ -197,6 +197,10 @@ struct store_snapshot {
  * itself); the store must stay open; the writer waits for the copy of two pages at most. */
 int store_snapshot_write(struct store *s, const char *path,
                          struct store_snapshot *ret_info) WARN_UNUSED;
+/* The same from the store in folder `dir`, which nobody has open, nor opens meanwhile, and which
+ * was found good (store/check.h). It is only read. */
+int store_snapshot_write_closed(const char *dir, const char *path,
+                                struct store_snapshot *ret_info) WARN_UNUSED;
 /* Reads back and verifies a snapshot file: hash over the file as in *info when info is not NULL
  * (-EBADMSG when it differs), opens it read-only, and checks format and digest record. */
 int store_snapshot_verify(const char *path, const struct store_snapshot *info,

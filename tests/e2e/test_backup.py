@@ -109,6 +109,27 @@ def test_backup_through_a_web_server(cluster, tmp_path):
     node.stop()
 
 
+def test_when_a_majority_is_lost(cluster, tmp_path):
+    """What a node that is left had applied becomes a new system."""
+    made = cluster(3)
+    made.leader().redis().mset({f"k{i}": f"v{i}" for i in range(500)})
+    digest = made.wait_equal_digests()[0]["digest"]
+    for node in made.nodes:
+        node.kill()
+    left = made.nodes[2]
+    file = tmp_path / "backup"
+    code, out, err = cotidal("backup", file, "--from", left.data, "--json")
+    assert code == 0 and json.loads(out)["digest"] == digest, err
+    assert cotidal("check", left.data)[0] == 0
+    node = restored(tmp_path, "new", file)
+    assert node.redis().mget([f"k{i}" for i in range(500)]) == [f"v{i}".encode() for i in range(500)]
+    assert node.redis().incr("n") == 1
+    node.stop()
+    assert cotidal("backup", tmp_path / "second", "--from", tmp_path / "empty")[0] in (2, 3)
+    (tmp_path / "empty").mkdir()
+    assert cotidal("backup", tmp_path / "second", "--from", tmp_path / "empty")[0] == 1
+
+
 def test_what_is_refused(cluster, tmp_path):
     node = cluster(1).nodes[0]
     node.put("k", b"v")
