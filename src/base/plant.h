@@ -26,6 +26,8 @@
     X(FORGET_VOTE, "forget-vote", "the vote is not read back at start")                            \
     X(READ_OWN_TERM, "read-own-term", "a leader reads before its own first commit")                \
     X(READ_UNCONFIRMED, "read-unconfirmed", "a leader reads without asking a majority")            \
+    X(DIRECT_UNCONFIRMED, "direct-unconfirmed",                                                    \
+      "a gateway that reads by itself gets an index that nobody confirmed")                        \
     X(FORGET_REPLY, "forget-reply", "a session's stored reply is dropped")                         \
     X(FORGET_ONCE, "forget-once", "the record of a request with an id of its own is dropped")      \
     X(APPLY_TWICE, "apply-twice", "an entry is applied a second time")                             \

@@ -123,6 +123,40 @@ bool link_decode_topology(struct slice payload, struct link_topology *ret) {
     return true;
 }
 
+bool link_decode_read_index(struct slice payload, struct link_read_index *ret) {
+    struct reader r = reader_of(payload);
+    struct link_read_index ask = {0};
+    ask.id = reader_u64(&r);
+    ask.flags = reader_u8(&r);
+    ask.min_index = reader_u64(&r);
+    if (!reader_done(&r) || (ask.flags & ~LINK_READ_STALE) != 0)
+        return false;
+    *ret = ask;
+    return true;
+}
+
+bool link_decode_read_indexed(struct slice payload, struct link_read_indexed *ret) {
+    struct reader r = reader_of(payload);
+    struct link_read_indexed answer = {0};
+    answer.id = reader_u64(&r);
+    answer.status = reader_u8(&r);
+    answer.index = reader_u64(&r);
+    answer.time_ms = reader_u64(&r);
+    if (!reader_done(&r) || (answer.status != LINK_OK && answer.status != LINK_UNAVAILABLE))
+        return false;
+    *ret = answer;
+    return true;
+}
+
+bool link_decode_ping(struct slice payload, uint64_t *ret_id) {
+    struct reader r = reader_of(payload);
+    uint64_t id = reader_u64(&r);
+    if (!reader_done(&r))
+        return false;
+    *ret_id = id;
+    return true;
+}
+
 bool link_decode_count(struct slice *payload, uint32_t *ret_count) {
     struct reader r = reader_of(*payload);
     uint32_t count = reader_u32(&r);
@@ -163,8 +197,10 @@ bool link_next_reply(struct slice *in, struct link_reply *ret) {
     e.kind = reader_u8(&r);
     e.status = reader_u8(&r);
     e.index = reader_u64(&r);
+    if (e.kind == LINK_KIND_STALE)
+        e.age_ms = reader_u32(&r);
     e.reply = reader_lstr(&r);
-    if (!reader_ok(&r) || e.kind > LINK_KIND_READ || e.status > LINK_REFUSED ||
+    if (!reader_ok(&r) || e.kind > LINK_KIND_STALE || e.status > LINK_REFUSED ||
         !reply_fits(e.status, e.reply))
         return false;
     *in = reader_rest(&r);
@@ -242,6 +278,29 @@ void link_put_admin(struct buf *out, const struct link_admin *admin) {
     frame_end(out, at);
 }
 
+void link_put_read_index(struct buf *out, const struct link_read_index *ask) {
+    size_t at = frame_begin(out, LINK_READ_INDEX);
+    buf_append_u64(out, ask->id);
+    buf_append_u8(out, ask->flags);
+    buf_append_u64(out, ask->min_index);
+    frame_end(out, at);
+}
+
+void link_put_read_indexed(struct buf *out, const struct link_read_indexed *answer) {
+    size_t at = frame_begin(out, LINK_READ_INDEXED);
+    buf_append_u64(out, answer->id);
+    buf_append_u8(out, answer->status);
+    buf_append_u64(out, answer->index);
+    buf_append_u64(out, answer->time_ms);
+    frame_end(out, at);
+}
+
+void link_put_ping(struct buf *out, enum link_frame_type ping_or_pong, uint64_t id) {
+    size_t at = frame_begin(out, ping_or_pong);
+    buf_append_u64(out, id);
+    frame_end(out, at);
+}
+
 static void batch_open(struct buf *out, struct link_batch *b, enum link_frame_type type) {
     *b = (struct link_batch){.frame_at = frame_begin(out, type)};
 }
@@ -285,6 +344,8 @@ void link_add_reply(struct buf *out, struct link_batch *b, const struct link_rep
     buf_append_u8(out, r->kind);
     buf_append_u8(out, r->status);
     buf_append_u64(out, r->index);
+    if (r->kind == LINK_KIND_STALE)
+        buf_append_u32(out, r->age_ms);
     buf_append_lstr(out, r->reply);
     b->count++;
 }

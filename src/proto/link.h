@@ -15,18 +15,24 @@
  *             | packed argv)
  *   ADMIN     u64 id | packed argv: what concerns the node itself (status, membership);
  *             answered as a read
+ *   READ_INDEX  u64 id | u8 flags | u64 min_index: when may who reads this node's store by itself
+ *             (store/gate.h) answer the reads that it has gathered? A request like the others
+ *   PING      u64 id: answered at once, whatever else the node waits for
  *
  * node -> gateway
  *   HELLO     u16 version | u32 features | u64 node id | u8[16] cluster id
  *             | u32 window requests | u32 window bytes
  *   REPLIES   u32 count | count x (u64 id or sequence | u8 kind | u8 status | u64 index | u32 size
- *             | reply)
+ *             | reply); in those of the kind STALE, u32 age_ms stands before the size
+ *   READ_INDEXED  u64 id | u8 status | u64 index | u64 time_ms: with OK, from now on every state
+ *             of the store that has applied `index`, read as of time_ms
+ *   PONG      u64 id
  *   TOPOLOGY  u64 term | u64 leader id or 0 | u32 count | count x (u64 id | u8 role
  *             | lstr peer address | lstr http address | lstr redis address);
  *             sent after HELLO and at every change
  *
  * Replies come in any order. `index` is the applied index at which a write was applied or a read
- * was answered. Flow control: a gateway never has more than the window's requests, nor more than
+ * was answered; `age_ms` says how old the answer of a stale read may be (upstream.h). Flow control: a gateway never has more than the window's requests, nor more than
  * the window's bytes (packed argv sizes), unanswered on a link; one request larger than the byte
  * window may stand alone. Whoever breaks the format or the window is disconnected and counted.
  *
@@ -41,7 +47,7 @@
 
 #define LINK_PREFACE "CTL1"
 enum {
-    LINK_VERSION = 1,
+    LINK_VERSION = 2,
     LINK_FRAME_HEADER_BYTES = 5,
     LINK_FRAME_BYTES_MAX = 72 * 1024 * 1024,
 };
@@ -51,9 +57,13 @@ enum link_frame_type {
     LINK_WRITES = 2,
     LINK_READS = 3,
     LINK_ADMIN = 4,
+    LINK_READ_INDEX = 5,
+    LINK_PING = 6,
     LINK_NODE_HELLO = 65,
     LINK_REPLIES = 66,
     LINK_TOPOLOGY = 67,
+    LINK_READ_INDEXED = 68,
+    LINK_PONG = 69,
 };
 
 enum link_status {
@@ -68,7 +78,8 @@ enum link_status {
     LINK_REFUSED = 5, /* never to be retried: not applied; the reply says why */
 };
 
-enum link_reply_kind { LINK_KIND_WRITE = 0, LINK_KIND_READ = 1 };
+enum link_reply_kind { LINK_KIND_WRITE = 0, LINK_KIND_READ = 1, LINK_KIND_STALE = 2 };
+#define LINK_AGE_UNKNOWN UINT32_MAX
 enum link_read_flag { LINK_READ_STALE = 1 };
 
 struct link_hello {
@@ -112,7 +123,19 @@ struct link_reply {
     uint8_t kind;
     uint8_t status;
     uint64_t index;
+    uint32_t age_ms; /* LINK_KIND_STALE only; LINK_AGE_UNKNOWN */
     struct slice reply;
+};
+struct link_read_index {
+    uint64_t id;
+    uint8_t flags; /* LINK_READ_STALE: no confirmation, only min_index */
+    uint64_t min_index;
+};
+struct link_read_indexed {
+    uint64_t id;
+    uint8_t status; /* LINK_OK or LINK_UNAVAILABLE */
+    uint64_t index;
+    uint64_t time_ms;
 };
 struct link_member {
     uint64_t id;
@@ -139,6 +162,10 @@ bool link_decode_node_hello(struct slice payload, struct link_node_hello *ret);
 bool link_decode_writes(struct slice payload, struct link_writes *ret);
 bool link_decode_admin(struct slice payload, struct link_admin *ret);
 bool link_decode_topology(struct slice payload, struct link_topology *ret);
+bool link_decode_read_index(struct slice payload, struct link_read_index *ret);
+bool link_decode_read_indexed(struct slice payload, struct link_read_indexed *ret);
+/* PING and PONG. */
+bool link_decode_ping(struct slice payload, uint64_t *ret_id);
 /* READS and REPLIES: the count first, then one call an element. Each takes its part off the front;
  * a payload with bytes left behind the last element is malformed. */
 bool link_decode_count(struct slice *payload, uint32_t *ret_count);
@@ -152,6 +179,9 @@ bool link_next_member(struct slice *in, struct link_member *ret);
 void link_put_hello(struct buf *out, const struct link_hello *hello);
 void link_put_node_hello(struct buf *out, const struct link_node_hello *hello);
 void link_put_admin(struct buf *out, const struct link_admin *admin);
+void link_put_read_index(struct buf *out, const struct link_read_index *ask);
+void link_put_read_indexed(struct buf *out, const struct link_read_indexed *answer);
+void link_put_ping(struct buf *out, enum link_frame_type ping_or_pong, uint64_t id);
 
 /* A frame of many elements is opened, filled and closed. Nothing else may be appended to `out`
  * meanwhile. The caller closes a batch before it outgrows LINK_FRAME_BYTES_MAX (CHECKed). */

@@ -72,6 +72,8 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
         n->o.snapshot_piece_bytes = WIRE_PIECE_BYTES;
     if (n->o.snapshot_rate_bytes > 0 && n->o.snapshot_rate_bytes < NODE_SNAPSHOT_RATE_MIN)
         n->o.snapshot_rate_bytes = NODE_SNAPSHOT_RATE_MIN;
+    if (n->o.fresh_every_ms == 0)
+        n->o.fresh_every_ms = 500;
     ops->random(env, &n->rand.state, sizeof n->rand.state);
     memlog_init(&n->memlog);
     list_init(&n->writes);
@@ -98,6 +100,7 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
         return rc;
     }
     n->state = NODE_DRAINING;
+    node_gate_open(n);
     node_settle(n);
     *ret_node = n;
     return 0;
@@ -145,6 +148,7 @@ int node_free(struct node *n) {
     CHECK(node_idle(n));
     struct store *s = n->store;
     struct replica_log *log = n->log;
+    node_gate_close(n);
     n->store = NULL;
     n->log = NULL;
     node_release(n);
@@ -158,6 +162,7 @@ int node_free(struct node *n) {
 void node_abandon(struct node *n) {
     struct store *s = n->store;
     struct replica_log *log = n->log;
+    node_gate_close(n);
     if (log)
         log_abandon(log); /* appends under way must still be in place */
     node_release(n);

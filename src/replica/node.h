@@ -19,6 +19,7 @@
 
 struct node;
 struct node_link;
+struct store_gate;
 
 struct node_options {
     uint64_t id;
@@ -52,6 +53,11 @@ struct node_options {
     uint64_t log_segment_bytes;    /* 0: the log's default */
     uint64_t map_bytes;            /* of the store */
     uint64_t max_data_bytes;       /* quota; 0: none */
+    /* How often the node makes sure, through a read round, how new its copy is; 0: 500;
+     * UINT32_MAX: only when somebody reads. */
+    uint32_t fresh_every_ms;
+    struct store_gate *gate; /* open while other threads may read the store; NULL: none do.
+                                Outlives the node */
 };
 
 /* On failure ret_error (256 bytes) says what and what to do. */

@@ -591,6 +591,7 @@ static int install_swap(struct node *n, struct install *i) {
         rc = log_reset(n->log, &base);
     if (rc < 0)
         return rc;
+    node_gate_close(n);
     if (n->view)
         store_view_free(n->view);
     n->view = NULL;
@@ -602,6 +603,7 @@ static int install_swap(struct node *n, struct install *i) {
     retire(n, n->store, aside, old);
     n->store = i->store;
     i->store = NULL;
+    node_gate_open(n);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "replica/node.h"
 #include "replica/wire.h"
 #include "store/commands.h"
+#include "store/gate.h"
 #include "store/store.h"
 
 enum {
@@ -92,6 +93,8 @@ struct pending_read {
     struct node_link *link; /* NULL: another node's round */
     uint64_t peer_id;       /* of that node */
     uint64_t id;            /* the gateway's, or the other node's round */
+    bool stale;
+    bool index_only; /* the gateway reads by itself: it wants to hear the index, once applied */
     uint16_t db;
     uint64_t index; /* once confirmed: answer when applied */
     uint64_t time_ms;
@@ -193,6 +196,11 @@ struct node {
     struct list reads_round;    /* in the round under way */
     struct list reads_applying; /* confirmed, wait for their index */
     uint64_t round, round_term, round_index, round_sent_ms, round_leader, round_pause_ms;
+    uint64_t round_began_ms;
+    /* How new our copy is: all that anybody had been told was written at fresh_ms is applied here;
+     * the same is true of fresh_next_ms once fresh_next_index is. */
+    uint64_t fresh_ms, fresh_next_ms, fresh_next_index;
+    bool fresh_known, fresh_next_known;
     uint64_t expire_at_ms;
     bool round_active;
 
@@ -291,8 +299,14 @@ void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv);
 void node_flush_links(struct node *n);
 void node_tell_topology(struct node *n, struct node_link *only);
 
+/* Closes the batch of replies that is open, so that another frame can be put behind it. */
+void link_end_replies(struct node_link *l);
+void link_reply_stale(struct node_link *l, uint64_t id, uint64_t index, uint32_t age_ms,
+                      struct slice reply);
+
 /* ---- node_read.c ---- */
 void node_read_enqueue(struct node *n, struct node_link *l, const struct link_read *r);
+void node_read_index(struct node *n, struct node_link *l, const struct link_read_index *ask);
 void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round);
 void node_read_checked(struct node *n, uint64_t from, const struct wire_read *r);
 void node_read_indexed(struct node *n, uint64_t from, const struct wire_read *r);
@@ -300,6 +314,11 @@ void node_read_turn(struct node *n);    /* starts rounds, answers what is ready 
 void node_read_restart(struct node *n); /* leader or term changed */
 void node_read_forget(struct node *n, struct node_link *l);
 void node_read_fail_all(struct node *n);
+/* The store is there, and other threads may read it; it is about to go. */
+void node_gate_open(struct node *n);
+void node_gate_close(struct node *n);
+/* How old a stale read of now may be. */
+uint32_t node_read_age_ms(const struct node *n);
 
 /* ---- node_member.c ---- */
 void node_member_tick(struct node *n);

@@ -7,21 +7,41 @@
 
 /* ---- replies ---- */
 
-void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
-                enum link_status status, uint64_t index, struct slice reply) {
+void link_end_replies(struct node_link *l) {
+    if (!l->replies_open)
+        return;
+    link_close(&l->out, &l->replies);
+    l->replies_open = false;
+}
+
+static void link_put_reply(struct node_link *l, const struct link_reply *r) {
     if (!l->replies_open) {
         link_open_replies(&l->out, &l->replies);
         l->replies_open = true;
     }
+    link_add_reply(&l->out, &l->replies, r);
+    if (r->kind == LINK_KIND_WRITE && l->writes_pending > 0)
+        l->writes_pending--;
+    if (l->out.size - l->replies.frame_at > NODE_ENTRY_BYTES)
+        link_end_replies(l);
+}
+
+void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
+                enum link_status status, uint64_t index, struct slice reply) {
     struct link_reply r = {
         .id = id, .kind = (uint8_t)kind, .status = (uint8_t)status, .index = index, .reply = reply};
-    link_add_reply(&l->out, &l->replies, &r);
-    if (kind == LINK_KIND_WRITE && l->writes_pending > 0)
-        l->writes_pending--;
-    if (l->out.size - l->replies.frame_at > NODE_ENTRY_BYTES) {
-        link_close(&l->out, &l->replies);
-        l->replies_open = false;
-    }
+    link_put_reply(l, &r);
+}
+
+void link_reply_stale(struct node_link *l, uint64_t id, uint64_t index, uint32_t age_ms,
+                      struct slice reply) {
+    struct link_reply r = {.id = id,
+                           .kind = LINK_KIND_STALE,
+                           .status = LINK_OK,
+                           .index = index,
+                           .age_ms = age_ms,
+                           .reply = reply};
+    link_put_reply(l, &r);
 }
 
 static void link_reply_text(struct node_link *l, uint64_t id, enum link_reply_kind kind,
@@ -33,10 +53,7 @@ static void link_reply_text(struct node_link *l, uint64_t id, enum link_reply_ki
 }
 
 static void link_send_out(struct node_link *l) {
-    if (l->replies_open) {
-        link_close(&l->out, &l->replies);
-        l->replies_open = false;
-    }
+    link_end_replies(l);
     if (l->out.size > 0)
         l->owner->ops->link_send(l->owner->env, l->handle, buf_slice(&l->out));
     if (l->out.capacity > 4 * NODE_ENTRY_BYTES)
@@ -131,10 +148,7 @@ static void put_topology(struct node *n, struct buf *out) {
 static void link_tell_topology(struct node *n, struct node_link *l) {
     if (!l->greeted)
         return;
-    if (l->replies_open) {
-        link_close(&l->out, &l->replies);
-        l->replies_open = false;
-    }
+    link_end_replies(l);
     put_topology(n, &l->out);
 }
 
@@ -427,6 +441,23 @@ static bool link_on_reads(struct node_link *l, struct slice payload) {
     return payload.size == 0;
 }
 
+static bool link_on_read_index(struct node_link *l, struct slice payload) {
+    struct link_read_index ask;
+    if (!link_decode_read_index(payload, &ask) || l->reads_pending >= NODE_LINK_WINDOW_REQUESTS)
+        return false;
+    node_read_index(l->owner, l, &ask);
+    return true;
+}
+
+static bool link_on_ping(struct node_link *l, struct slice payload) {
+    uint64_t id;
+    if (!link_decode_ping(payload, &id))
+        return false;
+    link_end_replies(l);
+    link_put_ping(&l->out, LINK_PONG, id);
+    return true;
+}
+
 static bool link_on_frame(struct node_link *l, uint8_t type, struct slice payload) {
     struct link_admin admin;
     if (type != LINK_HELLO && !l->greeted)
@@ -438,6 +469,10 @@ static bool link_on_frame(struct node_link *l, uint8_t type, struct slice payloa
         return link_on_writes(l, payload);
     case LINK_READS:
         return link_on_reads(l, payload);
+    case LINK_READ_INDEX:
+        return link_on_read_index(l, payload);
+    case LINK_PING:
+        return link_on_ping(l, payload);
     case LINK_ADMIN:
         if (!link_decode_admin(payload, &admin))
             return false;

@@ -33,12 +33,27 @@ void node_read_enqueue(struct node *n, struct node_link *l, const struct link_re
     memcpy(r->packed_argv, in->packed_argv.data, r->size);
     l->reads_pending++;
     l->read_bytes_pending += r->size;
-    if (in->flags & LINK_READ_STALE) {
+    r->stale = in->flags & LINK_READ_STALE;
+    if (r->stale) {
         r->time_ms = n->ops->wall_ms(n->env);
         list_push_back(&n->reads_applying, &r->node);
     } else {
         list_push_back(&n->reads_waiting, &r->node);
     }
+}
+
+void node_read_index(struct node *n, struct node_link *l, const struct link_read_index *ask) {
+    struct pending_read *r = xcalloc(1, sizeof *r);
+    r->link = l;
+    r->id = ask->id;
+    r->index = ask->min_index;
+    r->index_only = true;
+    r->deadline_ms = node_now(n) + NODE_READ_TIMEOUT_MS;
+    l->reads_pending++;
+    bool confirmed = ask->flags & LINK_READ_STALE || PLANTED(PLANT_DIRECT_UNCONFIRMED);
+    if (confirmed)
+        r->time_ms = n->ops->wall_ms(n->env);
+    list_push_back(confirmed ? &n->reads_applying : &n->reads_waiting, &r->node);
 }
 
 static void answer_peer(struct node *n, uint64_t peer, uint64_t round, bool ok) {
@@ -68,6 +83,12 @@ void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round) {
 
 static void round_end(struct node *n, uint64_t time_ms) {
     n->round_active = false;
+    /* One that is not applied yet is kept: under load a newer one would never be, either. */
+    if (!n->fresh_next_known) {
+        n->fresh_next_known = true;
+        n->fresh_next_ms = n->round_began_ms;
+        n->fresh_next_index = n->round_index;
+    }
     LIST_FOREACH_SAFE (it, &n->reads_round) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
         if (!r->link) {
@@ -110,9 +131,15 @@ static bool round_has_majority(const struct node *n) {
     return yes > core_voters(n->core, false) / 2;
 }
 
+/* Nobody reads, but stale reads are to know how old they are. */
+static bool fresh_is_due(const struct node *n) {
+    return n->o.fresh_every_ms != UINT32_MAX &&
+           node_now(n) >= n->round_began_ms + n->o.fresh_every_ms;
+}
+
 static void round_begin(struct node *n) {
-    if (list_empty(&n->reads_waiting) || n->round_active || !node_running(n) ||
-        node_now(n) < n->round_pause_ms)
+    if ((list_empty(&n->reads_waiting) && !fresh_is_due(n)) || n->round_active ||
+        !node_running(n) || node_now(n) < n->round_pause_ms)
         return;
     if (n->leading) {
         /* A new leader does not know how far its predecessors committed until an entry of its own
@@ -127,6 +154,7 @@ static void round_begin(struct node *n) {
             return;
     }
     n->round++;
+    n->round_began_ms = node_now(n);
     n->round_term = core_term(n->core);
     n->round_active = true;
     list_splice(&n->reads_round, &n->reads_waiting);
@@ -176,6 +204,41 @@ void node_read_restart(struct node *n) {
     }
 }
 
+/* ---- the age of our copy ---- */
+
+/* "Fresh at t" is what a confirmed round that began at t proves, once its index is applied:
+ * whatever anybody had been told was written at t was committed then, so it is at or below that
+ * index. A heartbeat proves less: it may have been on its way for long, or come from a leader that
+ * is none any more. */
+static void fresh_turn(struct node *n) {
+    if (!n->fresh_next_known || !n->store || n->fresh_next_index > store_applied_index(n->store))
+        return;
+    n->fresh_next_known = false;
+    n->fresh_known = true;
+    n->fresh_ms = n->fresh_next_ms;
+    if (n->o.gate)
+        store_gate_note_fresh(n->o.gate, n->fresh_ms);
+}
+
+uint32_t node_read_age_ms(const struct node *n) {
+    uint64_t age = node_now(n) - n->fresh_ms;
+    return !n->fresh_known || age >= LINK_AGE_UNKNOWN ? LINK_AGE_UNKNOWN : (uint32_t)age;
+}
+
+void node_gate_open(struct node *n) {
+    if (!n->o.gate)
+        return;
+    store_gate_open(n->o.gate, n->store);
+    /* What takes a store's place is never older. */
+    if (n->fresh_known)
+        store_gate_note_fresh(n->o.gate, n->fresh_ms);
+}
+
+void node_gate_close(struct node *n) {
+    if (n->o.gate)
+        store_gate_close(n->o.gate);
+}
+
 /* ---- answers ---- */
 
 static bool view_open(struct node *n) {
@@ -200,9 +263,19 @@ static bool read_answer(struct node *n, struct pending_read *r) {
         node_fatal(n, "the store cannot be read: %s", strerror(-rc));
         return false;
     }
-    link_reply(r->link, r->id, LINK_KIND_READ, LINK_OK, store_view_applied_index(n->view),
-               buf_slice(&n->reply_scratch));
+    uint64_t index = store_view_applied_index(n->view);
+    if (r->stale)
+        link_reply_stale(r->link, r->id, index, node_read_age_ms(n), buf_slice(&n->reply_scratch));
+    else
+        link_reply(r->link, r->id, LINK_KIND_READ, LINK_OK, index, buf_slice(&n->reply_scratch));
     return true;
+}
+
+static void answer_index(struct pending_read *r, enum link_status status) {
+    struct link_read_indexed answer = {
+        .id = r->id, .status = (uint8_t)status, .index = r->index, .time_ms = r->time_ms};
+    link_end_replies(r->link);
+    link_put_read_indexed(&r->link->out, &answer);
 }
 
 /* A gateway that takes its replies slowly waits for its reads; the others do not. */
@@ -221,6 +294,11 @@ static void answer_ready(struct node *n) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
         if (r->index > applied || link_is_full(r->link))
             continue;
+        if (r->index_only) {
+            answer_index(r, LINK_OK);
+            read_free(r);
+            continue;
+        }
         if (bytes > NODE_ANSWER_BYTES) {
             n->more = true;
             break;
@@ -242,7 +320,9 @@ static void expire(struct node *n, struct list *reads, uint64_t now) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
         if (r->deadline_ms > now)
             continue;
-        if (r->link)
+        if (r->link && r->index_only)
+            answer_index(r, LINK_UNAVAILABLE);
+        else if (r->link)
             link_reply(r->link, r->id, LINK_KIND_READ, LINK_UNAVAILABLE, 0, slice_of(NULL, 0));
         else
             answer_peer(n, r->peer_id, r->id, false);
@@ -261,6 +341,7 @@ void node_read_turn(struct node *n) {
             round_ask(n);
     }
     round_begin(n);
+    fresh_turn(n);
     answer_ready(n);
     if (now < n->expire_at_ms)
         return;

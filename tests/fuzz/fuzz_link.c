@@ -84,6 +84,9 @@ static bool rebuild(uint8_t type, struct slice payload, struct buf *out) {
     struct link_hello hello;
     struct link_node_hello node_hello;
     struct link_admin admin;
+    struct link_read_index ask;
+    struct link_read_indexed answer;
+    uint64_t id;
     switch (type) {
     case LINK_HELLO:
         if (!link_decode_hello(payload, &hello))
@@ -99,6 +102,22 @@ static bool rebuild(uint8_t type, struct slice payload, struct buf *out) {
         if (!link_decode_admin(payload, &admin))
             return false;
         link_put_admin(out, &admin);
+        return true;
+    case LINK_READ_INDEX:
+        if (!link_decode_read_index(payload, &ask))
+            return false;
+        link_put_read_index(out, &ask);
+        return true;
+    case LINK_READ_INDEXED:
+        if (!link_decode_read_indexed(payload, &answer))
+            return false;
+        link_put_read_indexed(out, &answer);
+        return true;
+    case LINK_PING:
+    case LINK_PONG:
+        if (!link_decode_ping(payload, &id))
+            return false;
+        link_put_ping(out, (enum link_frame_type)type, id);
         return true;
     case LINK_WRITES:
         return rebuild_writes(payload, out);

@@ -268,8 +268,12 @@ static void test_reads(void **state) {
 static bool reply_roundtrip(uint8_t kind, uint8_t status, const char *reply) {
     struct buf b = {0};
     struct link_batch batch;
-    struct link_reply in = {
-        .id = 1, .kind = kind, .status = status, .index = 2, .reply = slice_str(reply)};
+    struct link_reply in = {.id = 1,
+                            .kind = kind,
+                            .status = status,
+                            .index = 2,
+                            .age_ms = 9,
+                            .reply = slice_str(reply)};
     struct link_reply out;
     link_open_replies(&b, &batch);
     link_add_reply(&b, &batch, &in);
@@ -285,6 +289,7 @@ static bool reply_roundtrip(uint8_t kind, uint8_t status, const char *reply) {
         assert_int_equal(out.kind, kind);
         assert_int_equal(out.status, status);
         assert_int_equal(out.index, 2);
+        assert_int_equal(out.age_ms, kind == LINK_KIND_STALE ? 9 : 0);
         assert_true(slice_equal_str(out.reply, reply));
     }
     buf_fini(&b);
@@ -300,8 +305,81 @@ static void test_replies(void **state) {
     assert_false(reply_roundtrip(LINK_KIND_WRITE, LINK_OK, "+OK\r\n+OK\r\n"));
     assert_false(reply_roundtrip(LINK_KIND_WRITE, LINK_OK, "*1\r\n"));
     assert_false(reply_roundtrip(LINK_KIND_WRITE, LINK_BUSY, "busy"));
-    assert_false(reply_roundtrip(2, LINK_OK, "+OK\r\n"));
+    assert_true(reply_roundtrip(LINK_KIND_STALE, LINK_OK, "+OK\r\n"));
+    assert_false(reply_roundtrip(3, LINK_OK, "+OK\r\n"));
     assert_false(reply_roundtrip(LINK_KIND_READ, LINK_REFUSED + 1, "+OK\r\n"));
+}
+
+/* Every prefix, and one byte more, is refused. */
+static void assert_exact(struct slice payload, bool (*decodes)(struct slice)) {
+    for (size_t n = 0; n <= payload.size; n++) {
+        uint8_t *copy = xmemdup(payload.data, n);
+        assert_int_equal(decodes(slice_of(copy, n)), n == payload.size);
+        free(copy);
+    }
+    struct buf longer = {0};
+    buf_append_slice(&longer, payload);
+    buf_append_u8(&longer, 0);
+    assert_false(decodes(buf_slice(&longer)));
+    buf_fini(&longer);
+}
+
+static bool decodes_read_index(struct slice payload) {
+    return link_decode_read_index(payload, &(struct link_read_index){0});
+}
+
+static bool decodes_read_indexed(struct slice payload) {
+    return link_decode_read_indexed(payload, &(struct link_read_indexed){0});
+}
+
+static bool decodes_ping(struct slice payload) {
+    return link_decode_ping(payload, &(uint64_t){0});
+}
+
+static void test_read_index(void **state) {
+    struct buf b = {0};
+    struct link_read_index ask = {.id = 7, .flags = LINK_READ_STALE, .min_index = 99}, ask_out;
+    link_put_read_index(&b, &ask);
+    struct slice payload = take_only(&b, LINK_READ_INDEX);
+    assert_true(link_decode_read_index(payload, &ask_out));
+    assert_int_equal(ask_out.id, 7);
+    assert_int_equal(ask_out.flags, LINK_READ_STALE);
+    assert_int_equal(ask_out.min_index, 99);
+    assert_exact(payload, decodes_read_index);
+    buf_reset(&b);
+    ask.flags = 2;
+    link_put_read_index(&b, &ask);
+    assert_false(decodes_read_index(take_only(&b, LINK_READ_INDEX)));
+    buf_reset(&b);
+    struct link_read_indexed answer = {.id = 7, .index = 120, .time_ms = 1700000000000}, out;
+    link_put_read_indexed(&b, &answer);
+    payload = take_only(&b, LINK_READ_INDEXED);
+    assert_true(link_decode_read_indexed(payload, &out));
+    assert_int_equal(out.id, 7);
+    assert_int_equal(out.status, LINK_OK);
+    assert_int_equal(out.index, 120);
+    assert_int_equal(out.time_ms, 1700000000000);
+    assert_exact(payload, decodes_read_indexed);
+    buf_reset(&b);
+    answer.status = LINK_NOT_LEADER;
+    link_put_read_indexed(&b, &answer);
+    assert_false(decodes_read_indexed(take_only(&b, LINK_READ_INDEXED)));
+    buf_fini(&b);
+}
+
+static void test_ping(void **state) {
+    struct buf b = {0};
+    uint64_t id;
+    link_put_ping(&b, LINK_PING, 5);
+    struct slice payload = take_only(&b, LINK_PING);
+    assert_true(link_decode_ping(payload, &id));
+    assert_int_equal(id, 5);
+    assert_exact(payload, decodes_ping);
+    buf_reset(&b);
+    link_put_ping(&b, LINK_PONG, 6);
+    assert_true(link_decode_ping(take_only(&b, LINK_PONG), &id));
+    assert_int_equal(id, 6);
+    buf_fini(&b);
 }
 
 static void test_counts(void **state) {
@@ -404,6 +482,8 @@ int main(void) {
         cmocka_unit_test(test_writes_that_lie),
         cmocka_unit_test(test_reads),
         cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_read_index),
+        cmocka_unit_test(test_ping),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_topology),
         cmocka_unit_test(test_batches_in_a_row),

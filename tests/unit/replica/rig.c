@@ -61,7 +61,8 @@ static void link_take_replies(struct rig_link *l, struct slice payload) {
         struct rig_reply *one = xcalloc(1, sizeof *one + reply.reply.size + 1);
         one->id = reply.id;
         one->index = reply.index;
-        one->kind = reply.kind;
+        one->kind = reply.kind == LINK_KIND_STALE ? LINK_KIND_READ : reply.kind;
+        one->age_ms = reply.kind == LINK_KIND_STALE ? reply.age_ms : LINK_AGE_UNKNOWN;
         one->status = reply.status;
         one->size = reply.reply.size;
         if (one->size > 0)
@@ -89,6 +90,11 @@ static void env_link_send(void *env, void *handle, struct slice frames) {
             assert_true(link_decode_topology(payload, &topology));
             l->leader_id = topology.leader_id;
             l->topologies++;
+        } else if (type == LINK_READ_INDEXED) {
+            assert_true(link_decode_read_indexed(payload, &l->indexed));
+            l->indexed_count++;
+        } else if (type == LINK_PONG) {
+            assert_true(link_decode_ping(payload, &l->pong));
         } else {
             assert_int_equal(type, LINK_REPLIES);
             link_take_replies(l, payload);
@@ -170,6 +176,7 @@ struct rig *rig_new(void) {
             .snapshot_log_bytes = 1u << 30,
             .map_bytes = 256 << 20,
             .pair_grace_ms = 200,
+            .fresh_every_ms = UINT32_MAX,
         };
         memset(s->options.cluster_id, 7, sizeof s->options.cluster_id);
     }
@@ -719,6 +726,14 @@ void rig_read(struct rig_link *l, uint64_t id, uint8_t flags, const char *first,
     link_close(&b, &batch);
     assert_true(rig_link_bytes(l, buf_slice(&b)));
     buf_fini(&argv);
+    buf_fini(&b);
+}
+
+void rig_read_index(struct rig_link *l, uint64_t id, uint8_t flags, uint64_t min_index) {
+    struct buf b = {0};
+    struct link_read_index ask = {.id = id, .flags = flags, .min_index = min_index};
+    link_put_read_index(&b, &ask);
+    assert_true(rig_link_bytes(l, buf_slice(&b)));
     buf_fini(&b);
 }
 

@@ -126,7 +126,8 @@ struct node *rig_elected(struct rig *r, const char *roles);
 struct rig_reply {
     struct list node;
     uint64_t id, index;
-    uint8_t kind, status;
+    uint8_t kind, status; /* LINK_KIND_READ also for stale ones */
+    uint32_t age_ms;      /* of those */
     size_t size;
     char text[];
 };
@@ -140,6 +141,9 @@ struct rig_link {
     struct list replies;
     uint64_t leader_id; /* of the last topology */
     unsigned hellos, topologies;
+    struct link_read_indexed indexed; /* the last one */
+    unsigned indexed_count;
+    uint64_t pong;  /* id of the last one */
     size_t untaken; /* what the gateway is said not to have taken yet */
 };
 /* Connects and greets. */
@@ -154,6 +158,7 @@ void rig_write(struct rig_link *l, uint64_t sequence, const char *first, ...)
     __attribute__((sentinel));
 void rig_read(struct rig_link *l, uint64_t id, uint8_t flags, const char *first, ...)
     __attribute__((sentinel));
+void rig_read_index(struct rig_link *l, uint64_t id, uint8_t flags, uint64_t min_index);
 void rig_admin(struct rig_link *l, uint64_t id, const char *first, ...) __attribute__((sentinel));
 /* NULL: none yet. */
 const struct rig_reply *rig_reply(const struct rig_link *l, enum link_reply_kind kind, uint64_t id);

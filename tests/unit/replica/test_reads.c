@@ -258,6 +258,130 @@ static void test_a_leader_answers_others_after_a_round(void **state) {
     rig_free(r);
 }
 
+/* ---- gateways that read by themselves ---- */
+
+static void test_an_index_is_confirmed_and_applied(void **state) {
+    struct rig *r = rig_new();
+    const struct puppet_entry command = {2, CORE_COMMAND, NULL};
+    rig_follower(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read ask;
+    rig_read_index(l, 1, 0, 0);
+    rig_turn(r);
+    assert_true(asked(r, 2, WIRE_READ_INDEX, &ask));
+    assert_int_equal(l->indexed_count, 0); /* not confirmed */
+    indexed(r, 2, ask.round, true, 3);
+    assert_int_equal(l->indexed_count, 0); /* not applied */
+    puppet_append(r, 1, 2, 2, 2, 2, 3, &command, 1);
+    rig_turn(r);
+    assert_int_equal(l->indexed_count, 1);
+    assert_int_equal(l->indexed.id, 1);
+    assert_int_equal(l->indexed.status, LINK_OK);
+    assert_int_equal(l->indexed.index, 3);
+    assert_int_equal(l->indexed.time_ms, r->wall_ms);
+    /* Who only waits for a state asks nobody. */
+    puppet_forget(r, 2);
+    rig_read_index(l, 2, LINK_READ_STALE, 3);
+    rig_turn(r);
+    assert_int_equal(l->indexed.id, 2);
+    rig_read_index(l, 3, LINK_READ_STALE, 4);
+    rig_turn(r);
+    assert_int_equal(l->indexed.id, 2);
+    assert_false(asked(r, 2, WIRE_READ_INDEX, &ask));
+    rig_run(r, NODE_READ_TIMEOUT_MS + 500);
+    assert_int_equal(l->indexed.id, 3);
+    assert_int_equal(l->indexed.status, LINK_UNAVAILABLE);
+    rig_free(r);
+}
+
+static void test_an_index_without_a_leader(void **state) {
+    struct rig *r = rig_new();
+    leading(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    rig_read_index(l, 1, 0, 0);
+    rig_run(r, NODE_READ_TIMEOUT_MS - 500);
+    assert_int_equal(l->indexed_count, 0);
+    rig_run(r, 1000);
+    assert_int_equal(l->indexed.status, LINK_UNAVAILABLE);
+    rig_free(r);
+}
+
+static uint32_t age_of(struct rig *r, struct rig_link *l, uint64_t id) {
+    rig_read(l, id, LINK_READ_STALE, "GET", "k", NULL);
+    rig_turn(r);
+    assert_true(answered(l, id));
+    return rig_reply(l, LINK_KIND_READ, id)->age_ms;
+}
+
+/* The age of a copy counts from the beginning of a confirmed round whose index is applied. */
+static void test_the_age_of_a_copy(void **state) {
+    struct rig *r = rig_new();
+    const struct puppet_entry command = {2, CORE_COMMAND, NULL};
+    r->servers[1].options.fresh_every_ms = 100;
+    rig_follower(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read ask, next;
+    RIG_UNTIL(r, asked(r, 2, WIRE_READ_INDEX, &next), 300); /* though nobody reads */
+    indexed(r, 2, next.round, false, 0);
+    RIG_UNTIL(r, asked(r, 2, WIRE_READ_INDEX, &ask) && ask.round != next.round, 200);
+    uint64_t began = r->now_ms;
+    assert_int_equal(age_of(r, l, 1), LINK_AGE_UNKNOWN);
+    rig_run(r, 30);
+    indexed(r, 2, ask.round, true, 3);
+    assert_int_equal(age_of(r, l, 2), LINK_AGE_UNKNOWN); /* entry 3 is not here */
+    puppet_append(r, 1, 2, 2, 2, 2, 3, &command, 1);
+    rig_turn(r);
+    assert_int_equal(age_of(r, l, 3), r->now_ms - began);
+    puppet_forget(r, 2);
+    RIG_UNTIL(r, asked(r, 2, WIRE_READ_INDEX, &next) && next.round != ask.round, 300);
+    uint32_t age = age_of(r, l, 4);
+    assert_int_equal(age, r->now_ms - began); /* a question alone proves nothing */
+    indexed(r, 2, next.round, true, 3);
+    assert_true(age_of(r, l, 5) < age);
+    rig_free(r);
+}
+
+/* Other threads read while the gate is open, which it is not when the store is gone. */
+static void test_the_gate_follows_the_store(void **state) {
+    struct rig *r = rig_new();
+    struct store_gate *gate = store_gate_new(NULL, NULL);
+    struct store_reader *reader = store_reader_new(gate);
+    struct store_view *view;
+    struct store_freshness fresh;
+    r->servers[1].options.gate = gate;
+    r->servers[1].options.fresh_every_ms = 100;
+    assert_false(store_reader_begin(reader, &view, &fresh));
+    rig_bootstrap(r, 1);
+    rig_run(r, 200);
+    assert_true(store_reader_begin(reader, &view, &fresh));
+    assert_true(fresh.known);
+    assert_in_range(fresh.since_ms, r->now_ms - 200, r->now_ms);
+    store_reader_end(reader);
+    rig_kill(r, 1, MEM_DISK_KILL); /* it checks that no view is open */
+    assert_false(store_reader_begin(reader, &view, &fresh));
+    rig_start(r, 1);
+    assert_true(store_reader_begin(reader, &view, &fresh));
+    store_reader_end(reader);
+    rig_stop(r, 1);
+    assert_false(store_reader_begin(reader, &view, &fresh));
+    store_reader_free(reader);
+    store_gate_free(gate);
+    rig_free(r);
+}
+
+static void test_a_ping_is_answered(void **state) {
+    struct rig *r = rig_new();
+    rig_follower(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct buf b = {0};
+    rig_read(l, 1, 0, "GET", "k", NULL); /* waits */
+    link_put_ping(&b, LINK_PING, 42);
+    assert_true(rig_link_bytes(l, buf_slice(&b)));
+    assert_int_equal(l->pong, 42);
+    buf_fini(&b);
+    rig_free(r);
+}
+
 int main(int argc, char **argv) {
     plant_by_arguments(argc, argv);
     const struct CMUnitTest tests[] = {
@@ -271,6 +395,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_follower_asks_again),
         cmocka_unit_test(test_a_follower_answers_no_other),
         cmocka_unit_test(test_a_leader_answers_others_after_a_round),
+        cmocka_unit_test(test_an_index_is_confirmed_and_applied),
+        cmocka_unit_test(test_an_index_without_a_leader),
+        cmocka_unit_test(test_the_age_of_a_copy),
+        cmocka_unit_test(test_the_gate_follows_the_store),
+        cmocka_unit_test(test_a_ping_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
