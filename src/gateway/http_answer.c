@@ -24,6 +24,9 @@ struct buf *http_begin(struct http_request *r, int status) {
     http1_put_header(out, "X-Content-Type-Options", slice_str("nosniff"));
     if (r->replayed)
         http1_put_header(out, "Idempotency-Replayed", slice_str("true"));
+    /* Whatever a stale read says, also that there is no such key, was so then. */
+    if (r->base.up.kind == UPSTREAM_READ_STALE && r->base.up.age_ms != LINK_AGE_UNKNOWN)
+        http1_put_header_u64(out, "Kv-Age-Ms", r->base.up.age_ms);
     if (gw->draining && r->base.conn->line_count == 1)
         r->keep_alive = false;
     if (!r->keep_alive)

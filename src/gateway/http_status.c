@@ -126,6 +126,9 @@ void http_metrics_get(struct http_request *r, const struct http_input *in) {
     metrics_append_one(&text, "upstream_protocol_errors_total", "counter",
                        "Links of the answering thread closed for breaking the format.",
                        up.protocol_errors_total);
+    metrics_append_one(&text, "upstream_direct_reads_total", "counter",
+                       "Reads that the answering thread executed on the node's store itself.",
+                       up.direct_total);
     struct buf *out = http_begin(r, 200);
     http1_put_header(out, "Cache-Control", slice_str("no-store"));
     http_end(r, out, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));

@@ -119,6 +119,16 @@ static void put_clients(struct gateway *gw, struct buf *out) {
                m.connections_redis, gw->options.connections_max);
 }
 
+/* How old the copy of the node in this process may be; -1: it has not heard from a leader since it
+ * started. A web server has no copy, and no such line. */
+static void put_copy_age(struct gateway *gw, struct buf *out) {
+    struct upstream_status up;
+    upstream_get_status(gw->upstream, &up);
+    if (up.has_copy)
+        buf_printf(out, "copy_age_ms:%" PRId64 "\r\n",
+                   up.copy_age_ms == LINK_AGE_UNKNOWN ? (int64_t)-1 : (int64_t)up.copy_age_ms);
+}
+
 static void put_section(struct gateway *gw, enum info_section section, struct buf *out) {
     if (out->size > 0)
         buf_append_str(out, "\r\n");
@@ -150,6 +160,7 @@ static void put_section(struct gateway *gw, enum info_section section, struct bu
                    "master_replid:%s\r\nmaster_repl_offset:0\r\nsecond_repl_offset:-1\r\n"
                    "repl_backlog_active:0\r\n",
                    gateway_run_id(gw->shared));
+        put_copy_age(gw, out);
         break;
     case INFO_cluster:
         buf_append_str(out, "cluster_enabled:0\r\n");

@@ -42,8 +42,10 @@ static void times_tick(struct upstream *up, uint64_t now) {
         LIST_FOREACH_SAFE (it, &up->wheel[up->wheel_at % UPSTREAM_WHEEL_SLOTS]) {
             struct upstream_request *req = LIST_ENTRY(it, struct upstream_request, time_node);
             if (req->deadline_ms <= now)
-                give_up(req, request_is_read(req) ? "UNAVAILABLE no node answered in time"
-                                                  : "UNAVAILABLE no leader answered in time");
+                give_up(req, !request_is_read(req) ? "UNAVAILABLE no leader answered in time"
+                             : req->read_index     ? "UNAVAILABLE this node did not get to the "
+                                                     "revision that was asked for in time"
+                                                   : "UNAVAILABLE no node answered in time");
         }
     }
 }
@@ -106,6 +108,8 @@ void upstream_submit(struct upstream *up, struct upstream_request *req) {
     req->up = up;
     req->id = 0;
     req->link = NULL;
+    req->read_index = req->read_ms = 0;
+    req->age_ms = LINK_AGE_UNKNOWN;
     req->ever_sent = req->orphan = req->doubt = req->failed = req->counted = false;
     list_init(&req->node);
     list_init(&req->time_node);
@@ -160,6 +164,8 @@ static void flush_link(struct upstream *up, struct upstream_link *link,
     bool big_read = reads_next_bytes(up, link, reads_links) > link->window_bytes;
     bool hold_reads = busy && big_write;
     bool hold_writes = busy && big_read && !hold_reads;
+    if (!busy)
+        link->heard_ms = upstream_now(up); /* from now on it may owe something */
     buf_reset(&up->out);
     for (int turn = 0; turn < 2; turn++) {
         bool reads = up->reads_first == (turn == 0);
@@ -193,11 +199,12 @@ void upstream_tick(struct upstream *up) {
     uint64_t now = upstream_now(up);
     times_tick(up, now);
     links_tick(up, now);
+    direct_run(up);
     upstream_deliver(up);
 }
 
 uint64_t upstream_deadline_ms(const struct upstream *up) {
-    if (!list_empty(&up->failed))
+    if (!list_empty(&up->failed) || !list_empty(&up->direct.ready))
         return 0;
     uint64_t at = links_deadline(up);
     if (up->wake_ms < at)
@@ -225,6 +232,7 @@ struct upstream *upstream_new(const struct upstream_options *options,
         list_init(&up->wheel[i]);
     writes_init(up);
     reads_init(up);
+    direct_init(up, options->gate);
     for (size_t i = 0; i < options->seed_count; i++)
         (void)link_new(up, slice_str(options->seeds[i]), true);
     return up;
@@ -244,6 +252,7 @@ void upstream_free(struct upstream *up) {
         link_free(LIST_ENTRY(first, struct upstream_link, node));
     writes_fini(up);
     reads_fini(up);
+    direct_fini(up);
     free(up->members);
     buf_fini(&up->members_bytes);
     buf_fini(&up->out);
@@ -256,8 +265,16 @@ void upstream_get_status(const struct upstream *up, struct upstream_status *ret)
         .leader_id = up->leader_id,
         .pending_requests = up->pending_requests,
         .retried_total = up->retried_total,
+        .direct_total = up->direct.total,
         .protocol_errors_total = up->protocol_errors_total,
     };
+    if (up->direct.gate) {
+        struct store_freshness fresh = store_gate_freshness(up->direct.gate);
+        uint64_t now_ms, wall_ms;
+        up->ops->node_clocks(up->env, &now_ms, &wall_ms);
+        ret->has_copy = true;
+        ret->copy_age_ms = direct_age_ms(&fresh, now_ms);
+    }
     LIST_FOREACH (it, (struct list *)&up->links) {
         const struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
         if (link->phase != PHASE_READY)

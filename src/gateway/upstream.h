@@ -17,6 +17,18 @@
  * link that owes answers is connected anew before they are asked for elsewhere or again. What was
  * on its way there is discarded with it, so it cannot come late.
  *
+ * Direct reads: with a gate to the store of the node in this process, reads are executed here, on a
+ * view of that store. Linearizable ones first ask the node, over the link, for a read index: one
+ * question for all that were gathered. Stale ones ask nobody, unless they want a state that is not
+ * there yet. When the gate is closed, or the node has no read index to give, they go to another
+ * node over its link, as in a process without a node.
+ *
+ * How old: a stale read is answered with an age. Whatever anybody had been told was written that
+ * long before the answer was made is in it.
+ *
+ * A node that owes answers and sends nothing is asked whether it is there (PING); one that does not
+ * answer that either is taken for frozen, and what it owes is asked for elsewhere.
+ *
  * Linearizable reads stay on one node while any is under way, so that what a client pipelines is
  * answered from states that do not go back.
  *
@@ -31,6 +43,7 @@
 #include "proto/link.h"
 
 struct upstream;
+struct store_gate;
 struct upstream_link; /* one connection to one node; `handle` below is the environment's */
 
 /* None of these calls back into the upstream before it returns. */
@@ -46,6 +59,8 @@ struct upstream_env_ops {
     void (*send)(void *env, void *handle, struct slice bytes);
     /* Closes; no upstream_on_*() call for it comes afterwards. */
     void (*close)(void *env, void *handle);
+    /* Needed with a gate: the clocks of the node in this process, monotonic and Unix time. */
+    void (*node_clocks)(void *env, uint64_t *ret_now_ms, uint64_t *ret_wall_ms);
 };
 
 enum upstream_outcome {
@@ -75,6 +90,9 @@ struct upstream_request {
     uint32_t timeout_ms;    /* 0: the upstream's default */
     struct buf packed_argv; /* taken; freed when done */
     upstream_done_fn done;
+    /* set before `done` */
+    uint32_t age_ms; /* of a stale read that is DONE; LINK_AGE_UNKNOWN: the node has not heard from
+                        a leader since it started */
     /* the upstream's own */
     struct list node;
     uint64_t id; /* sequence of a write, id of a read */
@@ -90,6 +108,9 @@ struct upstream_request {
     const char *why;
     struct upstream *up;
     struct list time_node;
+    uint64_t read_index; /* a direct read: execute it on a state at least this new, */
+    uint64_t read_ms;    /* as of this time */
+    size_t reply_at, reply_bytes;
 };
 
 struct upstream_options {
@@ -99,6 +120,8 @@ struct upstream_options {
     uint32_t pending_requests_max; /* over all links; more is answered NOT_APPLIED with a BUSY
                                       error; 0: 65,536 */
     uint64_t pending_bytes_max;    /* likewise; 0: 256 MiB */
+    struct store_gate *gate;       /* to the store of the node "local"; NULL: none. Outlives the
+                                      upstream */
 };
 
 struct upstream *upstream_new(const struct upstream_options *options,
@@ -132,7 +155,10 @@ struct upstream_status {
     uint32_t links_up;
     uint64_t pending_requests;
     uint64_t retried_total; /* requests sent more than once */
+    uint64_t direct_total;  /* reads executed here */
     uint64_t protocol_errors_total;
+    bool has_copy;        /* there is a node in this process */
+    uint32_t copy_age_ms; /* the age that a stale read of now would get */
 };
 void upstream_get_status(const struct upstream *up, struct upstream_status *ret);
 /* The members as last heard, for the environment's and the dashboard's use; borrowed until the next

@@ -1,9 +1,11 @@
 /* Private to the upstream: its parts are upstream.c (requests, time limits), upstream_links.c
- * (connections, handshake, topology), upstream_writes.c (the client session) and upstream_reads.c.
+ * (connections, handshake, topology), upstream_writes.c (the client session), upstream_reads.c
+ * and upstream_direct.c (reads that are executed here).
  */
 #pragma once
 #include "base/rand.h"
 #include "gateway/upstream.h"
+#include "store/gate.h"
 
 enum {
     UPSTREAM_TIMEOUT_MS = 10000,
@@ -22,6 +24,13 @@ enum {
     UPSTREAM_SPAN_MAX = 1 << 20, /* sequences from the lowest unanswered to the highest */
     UPSTREAM_WHEEL_SLOTS = 256,
     UPSTREAM_WHEEL_STEP_MS = 64,
+    UPSTREAM_ASKS_MAX = 16, /* questions for a read index under way; what comes meanwhile gathers */
+    /* A turn of direct reads, during which the store can neither be swapped nor its pages be used
+     * again. A command that has begun is finished. */
+    UPSTREAM_TURN_READS = 1024,
+    UPSTREAM_TURN_BYTES = 1024 * 1024,
+    UPSTREAM_PING_AFTER_MS = 400, /* a link that owes answers was silent for so long */
+    UPSTREAM_PING_LIMIT_MS = 800, /* for any sign of life after a PING */
 };
 #define UPSTREAM_BYTES_MAX ((uint64_t)256 << 20)
 /* The database drops sessions that were silent for an hour, so ours is not used any more well
@@ -59,6 +68,7 @@ struct upstream_link {
     bool local;         /* the node of this process: preferred for reads */
     bool doomed;        /* to be freed by the next flush */
     bool topology_seen; /* since it connected */
+    bool knows_leader;  /* as of the last topology */
     uint64_t node_id;   /* from its HELLO; 0: not known */
     uint64_t until_ms;  /* DOWN: connect then; CONNECTING, GREETING: too slow then */
     uint64_t ready_since_ms;
@@ -69,6 +79,9 @@ struct upstream_link {
     struct usage reads;
     struct usage writes;
     struct hold holds[2]; /* by enum hold_kind */
+    uint64_t heard_ms;    /* when it last said something, or began to owe answers */
+    uint64_t pinged_ms;   /* a PING has been under way since then; 0: none is */
+    bool ping_extended;   /* it got more time, since we had been away ourselves */
     struct buf in;        /* an incomplete frame */
 };
 
@@ -83,10 +96,31 @@ enum read_queue {
     QUEUE_COUNT
 };
 
+/* A question for a read index, and the reads that wait for the answer. They have no slots, and go
+ * off the list when they are given up. */
+struct direct_ask {
+    struct list requests;
+    bool confirmed; /* asked only for a min_index to be applied; not one of UPSTREAM_ASKS_MAX */
+};
+
+/* Reads that are executed here, on the store of the node in this process. */
+struct direct {
+    struct store_gate *gate;     /* NULL: there are none */
+    struct store_reader *reader; /* likewise */
+    uint32_t asks;               /* those that are not `confirmed` */
+    struct list ready;           /* may be executed when read_index is applied */
+    struct list late;            /* read_index is not applied here yet: the node is to be asked */
+    struct list executed;        /* the answer is in `reply` */
+    struct argv argv;
+    struct buf reply; /* of a turn */
+    uint64_t total;
+};
+
 /* A read under way. The id on the wire is generation << 32 | position in the table. It stays
  * occupied until the answer comes, though the request may have been given up before. */
 struct read_slot {
-    struct upstream_request *req; /* NULL: given up, or the slot is free */
+    struct upstream_request *req; /* NULL: given up, an ask, or the slot is free */
+    struct direct_ask *ask;       /* NULL: a read that the node executes */
     struct upstream_link *link;   /* NULL: free */
     uint64_t bytes;
     uint32_t generation;
@@ -142,7 +176,8 @@ struct upstream {
     struct read_slot *slots;
     uint32_t slot_count;
     uint32_t slot_free; /* UINT32_MAX: none */
-    bool reads_first;   /* writes and reads take turns in being first to a window */
+    struct direct direct;
+    bool reads_first; /* writes and reads take turns in being first to a window */
 
     struct list failed; /* given up; `done` is called by upstream_deliver() */
 
@@ -253,3 +288,33 @@ bool reads_on_reply(struct upstream_link *link, const struct link_reply *r);
 void reads_link_down(struct upstream_link *link);
 /* Takes the request out of its slot. */
 void reads_detach(struct upstream_request *req);
+/* It waits to be sent, behind the others. */
+void reads_enqueue(struct upstream_request *req, enum read_queue queue);
+/* The node cannot answer this now: spare it for a while and ask another. */
+void reads_ask_elsewhere(struct upstream_link *link, struct upstream_request *req);
+/* A slot for something that the link owes; its id. */
+struct read_slot *reads_slot_take(struct upstream_link *link, uint64_t bytes, uint64_t *ret_id);
+void reads_slot_release(struct upstream *up, struct read_slot *slot);
+/* NULL: no such id is under way. */
+struct read_slot *reads_slot_find(struct upstream *up, uint64_t id);
+
+/* ---- reads that are executed here (upstream_direct.c) ---- */
+
+void direct_init(struct upstream *up, struct store_gate *gate);
+void direct_fini(struct upstream *up);
+/* How old what is read now may be; now_ms is of the node's clock. */
+uint32_t direct_age_ms(const struct store_freshness *fresh, uint64_t now_ms);
+/* Whether linearizable reads that go to this link are executed here. */
+static inline bool direct_link(const struct upstream_link *link) {
+    return link->local && link->up->direct.reader;
+}
+/* Takes a stale read that can be executed at once. */
+bool direct_submit(struct upstream_request *req);
+/* Puts the questions into the link's frames of this flush. */
+void direct_fill(struct upstream_link *link, bool reads_wanted);
+/* False: the node broke the protocol. */
+bool direct_on_indexed(struct upstream_link *link, struct slice payload);
+/* The link is down: those who wait for this answer ask anew. Frees the ask. */
+void direct_ask_lost(struct upstream *up, struct direct_ask *ask);
+/* Executes what is ready, a turn of it. */
+void direct_run(struct upstream *up);

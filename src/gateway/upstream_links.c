@@ -58,7 +58,7 @@ static void link_ended(struct upstream_link *link, enum link_phase phase) {
     bool was_ready = link->phase == PHASE_READY;
     set_phase(link, phase);
     link->handle = NULL;
-    link->topology_seen = false;
+    link->topology_seen = link->knows_leader = false;
     link->grace_until_ms = 0;
     link->holds[HOLD_LINEARIZABLE] = link->holds[HOLD_ANY] = (struct hold){0};
     if (up->write_link == link)
@@ -155,9 +155,42 @@ static void link_connect(struct upstream_link *link, uint64_t now) {
         link_ended_pause(link);
 }
 
+static bool link_owes(const struct upstream_link *link) {
+    return link->reads.requests > 0 || link->writes.requests > 0;
+}
+
+/* A node that is frozen keeps its connections. Whoever owes answers and is silent is asked whether
+ * it is there; the answer does not wait for anything, so its lack says that nothing else will come
+ * soon either. When it is us who were away, what it sent meanwhile is still to be read. */
+static void link_watch(struct upstream_link *link, uint64_t now) {
+    struct upstream *up = link->up;
+    if (!link_owes(link)) {
+        link->pinged_ms = 0;
+    } else if (link->pinged_ms == 0) {
+        if (now - link->heard_ms < UPSTREAM_PING_AFTER_MS)
+            return;
+        struct buf out = {0};
+        link_put_ping(&out, LINK_PING, now);
+        up->ops->send(up->env, link->handle, buf_slice(&out));
+        buf_fini(&out);
+        link->pinged_ms = now;
+        link->ping_extended = false;
+    } else if (now - link->pinged_ms >= UPSTREAM_PING_LIMIT_MS) {
+        if (!link->ping_extended && now - link->pinged_ms >= 3 * UPSTREAM_PING_LIMIT_MS / 2) {
+            link->ping_extended = true;
+            link->pinged_ms = now - UPSTREAM_PING_LIMIT_MS / 2;
+            return;
+        }
+        log_warn("link-silent", "node=%s", log_quote(slice_str(link->address)));
+        link_close_pause(link);
+    }
+}
+
 void links_tick(struct upstream *up, uint64_t now) {
     LIST_FOREACH (it, &up->links) {
         struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
+        if (link->phase == PHASE_READY)
+            link_watch(link, now);
         if (link->doomed || link->phase >= PHASE_READY || link->until_ms > now)
             continue;
         if (link->phase != PHASE_DOWN)
@@ -173,8 +206,14 @@ uint64_t links_deadline(const struct upstream *up) {
     uint64_t at = UINT64_MAX;
     LIST_FOREACH (it, (struct list *)&up->links) {
         const struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
-        if (!link->doomed && link->phase < PHASE_READY && link->until_ms < at)
-            at = link->until_ms;
+        uint64_t due = UINT64_MAX;
+        if (link->phase == PHASE_READY && link_owes(link))
+            due = link->pinged_ms ? link->pinged_ms + UPSTREAM_PING_LIMIT_MS
+                                  : link->heard_ms + UPSTREAM_PING_AFTER_MS;
+        else if (!link->doomed && link->phase < PHASE_READY)
+            due = link->until_ms;
+        if (due < at)
+            at = due;
     }
     return at;
 }
@@ -284,6 +323,7 @@ static bool on_topology(struct upstream_link *link, struct slice payload) {
     if (!link_decode_topology(payload, &t))
         return false;
     link->topology_seen = true;
+    link->knows_leader = t.leader_id != 0;
     if (t.leader_id && t.term >= up->leader_term) {
         if (t.term != up->leader_term || t.leader_id != up->leader_id) {
             up->refuser = NULL;
@@ -352,7 +392,8 @@ static bool on_hello(struct upstream_link *link, struct slice payload) {
         up->cluster_known = true;
     }
     set_phase(link, PHASE_READY);
-    link->ready_since_ms = upstream_now(up);
+    link->ready_since_ms = link->heard_ms = upstream_now(up);
+    link->pinged_ms = 0;
     link->window_requests = hello.window_requests;
     link->window_bytes = hello.window_bytes;
     link->node_id = hello.node_id;
@@ -389,11 +430,17 @@ static bool on_frame(struct upstream_link *link, uint8_t type, struct slice payl
         return false;
     if (type == LINK_TOPOLOGY)
         return on_topology(link, payload);
+    if (type == LINK_READ_INDEXED)
+        return direct_on_indexed(link, payload);
+    if (type == LINK_PONG)
+        return link_decode_ping(payload, &(uint64_t){0});
     return type == LINK_REPLIES && on_replies(link, payload);
 }
 
 void upstream_on_bytes(struct upstream_link *link, struct slice bytes) {
     struct upstream *up = link->up;
+    link->heard_ms = upstream_now(up);
+    link->pinged_ms = 0;
     bool kept = link->in.size > 0;
     if (kept) {
         buf_append_slice(&link->in, bytes);
@@ -419,5 +466,6 @@ void upstream_on_bytes(struct upstream_link *link, struct slice bytes) {
         buf_append_slice(&link->in, bytes);
     if (link->in.size == 0 && link->in.capacity > UPSTREAM_BATCH_BYTES)
         buf_fini(&link->in);
+    direct_run(up);
     upstream_deliver(up);
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "net/tcp.h"
 
@@ -90,7 +91,15 @@ static void env_close(void *env, void *handle) {
     stream_close(c->stream);
 }
 
+static void env_node_clocks(void *env, uint64_t *ret_now_ms, uint64_t *ret_wall_ms) {
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    *ret_wall_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    *ret_now_ms = env_now_ms(env); /* all loops of a process have one clock */
+}
+
 static const struct upstream_env_ops ops = {
+    .node_clocks = env_node_clocks,
     .now_ms = env_now_ms,
     .random = env_random,
     .connect = env_connect,

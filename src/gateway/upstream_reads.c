@@ -10,6 +10,8 @@ void reads_init(struct upstream *up) {
 }
 
 void reads_fini(struct upstream *up) {
+    for (uint32_t i = 0; i < up->slot_count; i++)
+        free(up->slots[i].ask);
     free(up->slots);
 }
 
@@ -30,17 +32,28 @@ static uint32_t slot_take(struct upstream *up) {
     return at;
 }
 
-static void slot_release(struct upstream *up, struct read_slot *slot) {
+struct read_slot *reads_slot_take(struct upstream_link *link, uint64_t bytes, uint64_t *ret_id) {
+    struct upstream *up = link->up;
+    uint32_t at = slot_take(up);
+    struct read_slot *slot = &up->slots[at];
+    slot->link = link;
+    slot->bytes = bytes;
+    usage_add(&link->reads, bytes);
+    *ret_id = (uint64_t)slot->generation << 32 | at;
+    return slot;
+}
+
+void reads_slot_release(struct upstream *up, struct read_slot *slot) {
     usage_remove(&slot->link->reads, slot->bytes);
     slot->req = NULL;
+    slot->ask = NULL;
     slot->link = NULL;
     slot->generation++;
     slot->next_free = up->slot_free;
     up->slot_free = (uint32_t)(slot - up->slots);
 }
 
-/* NULL: no such id is under way. */
-static struct read_slot *slot_find(struct upstream *up, uint64_t id) {
+struct read_slot *reads_slot_find(struct upstream *up, uint64_t id) {
     uint32_t at = (uint32_t)id;
     if (at >= up->slot_count || up->slots[at].generation != id >> 32 || !up->slots[at].link)
         return NULL;
@@ -50,7 +63,7 @@ static struct read_slot *slot_find(struct upstream *up, uint64_t id) {
 void reads_detach(struct upstream_request *req) {
     if (!req->link)
         return;
-    struct read_slot *slot = slot_find(req->up, req->id);
+    struct read_slot *slot = reads_slot_find(req->up, req->id);
     CHECK(slot && slot->req == req);
     slot->req = NULL;
     req->link = NULL;
@@ -63,15 +76,27 @@ static bool usable(const struct upstream_link *link, enum hold_kind kind, uint64
     return link->phase == PHASE_READY && now >= link->holds[kind].until_ms;
 }
 
+/* A node that knows no leader (it is cut off, or was removed) cannot confirm a read, but keeps it
+ * waiting until it does: it is asked only while nobody knows one. */
+static bool somebody_leads(const struct upstream *up, enum hold_kind kind, uint64_t now) {
+    LIST_FOREACH (it, (struct list *)&up->links) {
+        const struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
+        if (kind == HOLD_LINEARIZABLE && link->knows_leader && usable(link, kind, now))
+            return true;
+    }
+    return false;
+}
+
 /* The local node; else the one that has reads under way (see upstream.h on order); else the next in
  * turn. */
 static struct upstream_link *pick(struct upstream *up, enum hold_kind kind, uint64_t now) {
     struct upstream_link *last = NULL;
+    bool leads = somebody_leads(up, kind, now);
     LIST_FOREACH (it, &up->links) {
         struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
         if (link->phase == PHASE_READY && !usable(link, kind, now))
             upstream_wake_at(up, link->holds[kind].until_ms);
-        if (!usable(link, kind, now))
+        if (!usable(link, kind, now) || (leads && !link->knows_leader))
             continue;
         if (link->local)
             return link;
@@ -83,10 +108,11 @@ static struct upstream_link *pick(struct upstream *up, enum hold_kind kind, uint
     struct list *it = up->round_robin;
     for (uint32_t i = 0; i <= up->link_count; i++) {
         it = it->next;
-        if (it == &up->links || !usable(LIST_ENTRY(it, struct upstream_link, node), kind, now))
+        struct upstream_link *link = LIST_ENTRY(it, struct upstream_link, node);
+        if (it == &up->links || !usable(link, kind, now) || (leads && !link->knows_leader))
             continue;
         up->round_robin = it;
-        return LIST_ENTRY(it, struct upstream_link, node);
+        return link;
     }
     return NULL;
 }
@@ -121,16 +147,19 @@ void reads_choose_links(struct upstream *up, uint64_t now,
 
 /* ---- sending ---- */
 
-static void enqueue(struct upstream_request *req, enum read_queue queue) {
+void reads_enqueue(struct upstream_request *req, enum read_queue queue) {
     req->queue = (uint8_t)queue;
+    req->read_index = 0;
     list_push_back(&req->up->reads[queue], &req->node);
 }
 
 void reads_submit(struct upstream *up, struct upstream_request *req) {
-    enqueue(req, req->kind == UPSTREAM_ADMIN && req->node_id ? QUEUE_ADMIN_NODE
-                 : req->kind == UPSTREAM_ADMIN               ? QUEUE_ADMIN
-                 : req->kind == UPSTREAM_READ_STALE          ? QUEUE_STALE
-                                                             : QUEUE_READ);
+    if (req->kind == UPSTREAM_READ_STALE && direct_submit(req))
+        return;
+    reads_enqueue(req, req->kind == UPSTREAM_ADMIN && req->node_id ? QUEUE_ADMIN_NODE
+                       : req->kind == UPSTREAM_ADMIN               ? QUEUE_ADMIN
+                       : req->kind == UPSTREAM_READ_STALE          ? QUEUE_STALE
+                                                                   : QUEUE_READ);
 }
 
 uint64_t reads_next_bytes(struct upstream *up, const struct upstream_link *link,
@@ -138,6 +167,8 @@ uint64_t reads_next_bytes(struct upstream *up, const struct upstream_link *link,
     uint64_t bytes = 0;
     for (int q = 0; q < QUEUE_COUNT; q++) {
         struct upstream_request *req = links[q] == link ? first_of(up, q) : NULL;
+        if (q == QUEUE_READ && direct_link(link))
+            continue; /* it does not travel */
         if (req && req->packed_argv.size > bytes)
             bytes = req->packed_argv.size;
     }
@@ -145,14 +176,9 @@ uint64_t reads_next_bytes(struct upstream *up, const struct upstream_link *link,
 }
 
 static void put(struct upstream *up, struct upstream_link *link, struct upstream_request *req) {
-    uint32_t at = slot_take(up);
-    struct read_slot *slot = &up->slots[at];
+    struct read_slot *slot = reads_slot_take(link, req->packed_argv.size, &req->id);
     slot->req = req;
-    slot->link = link;
-    slot->bytes = req->packed_argv.size;
-    usage_add(&link->reads, slot->bytes);
     list_remove(&req->node);
-    req->id = (uint64_t)slot->generation << 32 | at;
     req->link = link;
     up->retried_total += req->ever_sent;
     req->ever_sent = true;
@@ -195,8 +221,10 @@ static void fill_admins(struct upstream *up, struct upstream_link *link, enum re
 
 void reads_fill(struct upstream *up, struct upstream_link *link,
                 struct upstream_link *const links[QUEUE_COUNT]) {
+    if (direct_link(link))
+        direct_fill(link, links[QUEUE_READ] == link);
     for (int q = 0; q < QUEUE_COUNT; q++) {
-        if (links[q] != link)
+        if (links[q] != link || (q == QUEUE_READ && direct_link(link)))
             continue;
         if (q == QUEUE_READ || q == QUEUE_STALE)
             fill_reads(up, link, (enum read_queue)q);
@@ -207,8 +235,7 @@ void reads_fill(struct upstream *up, struct upstream_link *link,
 
 /* ---- answers ---- */
 
-/* The node cannot answer this now: spare it for a while and ask another. */
-static void ask_elsewhere(struct upstream_link *link, struct upstream_request *req) {
+void reads_ask_elsewhere(struct upstream_link *link, struct upstream_request *req) {
     struct upstream *up = link->up;
     uint64_t now = upstream_now(up);
     enum read_queue queue = (enum read_queue)req->queue;
@@ -219,34 +246,35 @@ static void ask_elsewhere(struct upstream_link *link, struct upstream_request *r
         if (now >= h->until_ms)
             hold_start(up, h, now);
     }
-    enqueue(req, queue);
+    reads_enqueue(req, queue);
 }
 
 bool reads_on_reply(struct upstream_link *link, const struct link_reply *r) {
     struct upstream *up = link->up;
-    struct read_slot *slot = slot_find(up, r->id);
-    if (!slot || slot->link != link || r->status == LINK_SESSION_GONE)
+    struct read_slot *slot = reads_slot_find(up, r->id);
+    if (!slot || slot->link != link || slot->ask || r->status == LINK_SESSION_GONE)
         return false;
     struct upstream_request *req = slot->req;
-    slot_release(up, slot);
+    reads_slot_release(up, slot);
     if (!req)
         return true;
     req->link = NULL;
     req->id = 0;
     switch (r->status) {
     case LINK_OK:
+        req->age_ms = r->kind == LINK_KIND_STALE ? r->age_ms : LINK_AGE_UNKNOWN;
         hold_clear(&link->holds[req->queue == QUEUE_READ ? HOLD_LINEARIZABLE : HOLD_ANY]);
         request_finish(req, UPSTREAM_DONE, r->index, r->reply);
         break;
     case LINK_NOT_LEADER:
         if (req->queue == QUEUE_ADMIN)
-            enqueue(req, QUEUE_ADMIN_LEADER);
+            reads_enqueue(req, QUEUE_ADMIN_LEADER);
         else
-            ask_elsewhere(link, req);
+            reads_ask_elsewhere(link, req);
         break;
     case LINK_UNAVAILABLE:
         req->doubt |= req->kind == UPSTREAM_ADMIN;
-        ask_elsewhere(link, req);
+        reads_ask_elsewhere(link, req);
         break;
     default:
         /* In doubt: that there is nothing to do any more may be this request's own doing. */
@@ -265,7 +293,10 @@ void reads_link_down(struct upstream_link *link) {
         if (slot->link != link)
             continue;
         struct upstream_request *req = slot->req;
-        slot_release(up, slot);
+        struct direct_ask *ask = slot->ask;
+        reads_slot_release(up, slot);
+        if (ask)
+            direct_ask_lost(up, ask);
         if (!req)
             continue;
         req->link = NULL;
@@ -274,7 +305,7 @@ void reads_link_down(struct upstream_link *link) {
         if (req->kind == UPSTREAM_ADMIN && !req->repeat)
             request_fail(req, UPSTREAM_UNKNOWN, "UNAVAILABLE the connection to the node broke");
         else
-            enqueue(req, (enum read_queue)req->queue);
+            reads_enqueue(req, (enum read_queue)req->queue);
     }
     CHECK(link->reads.requests == 0);
 }

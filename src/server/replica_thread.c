@@ -4,12 +4,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "replica/disk_uv.h"
+#include "store/gate.h"
 
 enum { EXIT_LOCAL_FAILURE = 70 }; /* EX_SOFTWARE: a supervisor may start us again */
 
@@ -19,6 +21,7 @@ struct replica_thread {
     struct disk *disk;
     struct transport *transport;
     struct node *node;
+    struct store_gate *gate;
     struct timer *timer;
     struct waker *stop_waker, *jobs_waker;
     pthread_t thread;
@@ -66,6 +69,12 @@ static void env_fatal(void *env, const char *reason) {
     fprintf(stderr, "cotidal: stopped: %s\n", reason);
     fflush(NULL);
     _exit(EXIT_LOCAL_FAILURE);
+}
+
+static void gate_fatal(void *ctx, int error) {
+    char reason[128];
+    snprintf(reason, sizeof reason, "the store cannot be read: %s", strerror(-error));
+    env_fatal(ctx, reason);
 }
 
 /* Background jobs are rare and long (copies of the store): a thread each. */
@@ -217,6 +226,7 @@ struct replica_thread *replica_thread_prepare(const struct server_options *o) {
     }
     pthread_mutex_init(&t->lock, NULL);
     list_init(&t->jobs_done);
+    t->gate = store_gate_new(gate_fatal, t);
     t->timer = timer_new(t->loop, on_timer, t);
     t->stop_waker = waker_new(t->loop, on_stop, t);
     t->jobs_waker = waker_new(t->loop, on_jobs, t);
@@ -228,6 +238,10 @@ fail:
 
 const char *replica_thread_address(const struct replica_thread *t) {
     return transport_address(t->transport);
+}
+
+struct store_gate *replica_thread_gate(struct replica_thread *t) {
+    return t->gate;
 }
 
 struct transport *replica_thread_transport(struct replica_thread *t) {
@@ -256,6 +270,7 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
         .snapshot_rate_bytes = o->snapshot_rate,
         .map_bytes = o->map_size,
         .max_data_bytes = o->max_data,
+        .gate = t->gate,
     };
     memcpy(options.cluster_id, id->cluster_id, sizeof options.cluster_id);
     int rc = node_new(&options, &env_ops, t, t->disk, &t->node, error);
@@ -289,6 +304,7 @@ int replica_thread_stop(struct replica_thread *t) {
 
 void replica_thread_free(struct replica_thread *t) {
     transport_free(t->transport);
+    store_gate_free(t->gate);
     loop_free(t->loop);
     pthread_mutex_destroy(&t->lock);
     free(t);

@@ -15,6 +15,9 @@ struct transport *replica_thread_transport(struct replica_thread *t);
 /* Opens the node's state and starts the thread. False: said on stderr. */
 bool replica_thread_start(struct replica_thread *t, const struct identity *id,
                           const char *http_address, const char *redis_address);
+/* Through it other threads of the process read the node's store; valid until
+ * replica_thread_free(). */
+struct store_gate *replica_thread_gate(struct replica_thread *t);
 /* Any thread: hands leadership over, stops, closes cleanly; returns when done. Returns the store's
  * and the log's verdict: 0, or a negative errno when they could not be closed cleanly. */
 int replica_thread_stop(struct replica_thread *t);

@@ -129,7 +129,9 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
                 .redis_address = is_off(o->redis) ? NULL
                                  : *s->redis      ? s->redis
                                                   : o->redis},
-        .upstream = {.upstream = {.seeds = seeds, .seed_count = seed_count},
+        .upstream = {.upstream = {.seeds = seeds,
+                                  .seed_count = seed_count,
+                                  .gate = s->replica ? replica_thread_gate(s->replica) : NULL},
                      .connect_local = connect_local,
                      .ctx = s},
         .shared = s->shared,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import Load, eventually
+from harness import Load, eventually, pause, resume
 
 
 @pytest.fixture
@@ -77,3 +77,19 @@ def test_without_a_database_it_says_so(tiers):
     for node in tiers.nodes:
         node.wait_ready()
     eventually(lambda: web.get("a").status == 404)
+
+
+def test_a_frozen_node_is_asked_no_more(tiers):
+    """A process that is stopped keeps its connections; reads that it owes are asked for elsewhere."""
+    web = tiers.webs[0]
+    assert web.put("a", b"1").status == 201
+    frozen = next(n for n in tiers.nodes if n is not tiers.by_id(tiers.status()["leader"]))
+    pause(frozen)
+    try:
+        for _ in range(12):
+            assert web.get("a").body == b"1"
+        assert web.redis().incr("n") == 1
+    finally:
+        resume(frozen)
+    eventually(lambda: b"links_up 3" in web.http("GET", "/_/metrics").body, what="the link is back")
+    assert web.get("a").body == b"1"

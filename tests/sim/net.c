@@ -255,7 +255,12 @@ static void up_close(void *env, void *handle) {
         sim_at(sim.now_us + latency_us(), link_closed_down, l, 0);
 }
 
+static void up_node_clocks(void *env, uint64_t *ret_now_ms, uint64_t *ret_wall_ms) {
+    server_clocks(((struct gateway_sim *)env)->home, ret_now_ms, ret_wall_ms);
+}
+
 const struct upstream_env_ops gateway_env_ops = {
+    .node_clocks = up_node_clocks,
     .now_ms = up_now_ms,
     .random = up_random,
     .connect = up_connect,
@@ -290,6 +295,10 @@ void gateway_after(struct gateway_sim *g) {
 void gateway_start(struct gateway_sim *g) {
     static const char *const seeds[] = {"s1:1", "s2:1", "s3:1", "local"};
     struct upstream_options options = {.seeds = seeds, .seed_count = g->home ? 4 : 3};
+    if (g->direct) {
+        options.gate = g->home->gate;
+        sim_trace("g%d reads the store of s%d", g->index, g->home->index);
+    }
     if (++sim.connections == CONNECTIONS_MAX)
         sim_violation("too many gateways");
     g->connection = sim.connections;
@@ -298,11 +307,18 @@ void gateway_start(struct gateway_sim *g) {
     gateway_after(g);
 }
 
+void gateway_stop(struct gateway_sim *g) {
+    struct upstream_status status;
+    upstream_get_status(g->upstream, &status);
+    stats.direct += status.direct_total;
+    upstream_free(g->upstream);
+}
+
 void gateway_die(struct gateway_sim *g) {
     stats.gateway_deaths++;
     sim_trace("g%d dies", g->index);
     g->dying = true;
-    upstream_free(g->upstream);
+    gateway_stop(g);
     g->dying = false;
     clients_reconnect(g);
     gateway_start(g);

@@ -82,7 +82,27 @@ static const struct replica_env_ops env_ops = {
     .fatal = env_fatal,
 };
 
+static void gate_fatal(void *ctx, int error) {
+    sim_violation("s%d: a gateway cannot read its store: %s", ((struct server *)ctx)->index,
+                  strerror(-error));
+}
+
 /* ---- driving ---- */
+
+void server_init(struct server *s, int index) {
+    *s = (struct server){.index = index};
+    snprintf(s->address, sizeof s->address, "s%d:1", index);
+    snprintf(s->dir, sizeof s->dir, "%s/s%d", sim.dir, index);
+    snprintf(s->boot_id, sizeof s->boot_id, "boot-%d", index);
+    s->disk = mem_disk_new(rand_u64(&sim.rand));
+    s->wall_skew_ms = sim.o.skew ? sim_rand(5000) : 0;
+    s->gate = store_gate_new(gate_fatal, s);
+}
+
+void server_clocks(struct server *s, uint64_t *ret_now_ms, uint64_t *ret_wall_ms) {
+    *ret_now_ms = env_now_ms(s);
+    *ret_wall_ms = env_wall_ms(s);
+}
 
 struct deferred {
     event_fn fn;
@@ -244,6 +264,7 @@ void server_start(struct server *s) {
         .election_timeout_ms = 150,
         .voters_max = sim.o.hot ? (uint32_t)sim.o.voters : 0,
         .replace_after_ms = sim.o.replace ? 500 : 0,
+        .gate = s->gate,
     };
     memcpy(options.cluster_id, s->cluster, sizeof options.cluster_id);
     char error[256] = "";

@@ -16,6 +16,7 @@
 #include "mem_disk.h"
 #include "replica/node.h"
 #include "replica/wire.h"
+#include "store/gate.h"
 #include "store/store.h"
 
 enum {
@@ -77,6 +78,7 @@ struct server {
     bool membership_seen; /* the last one in its log is the core's */
     struct list jobs;     /* background jobs waiting */
     struct node_counters counted;
+    struct store_gate *gate;
 };
 
 struct slink {
@@ -96,6 +98,7 @@ struct gateway_sim {
     uint16_t connection; /* its life, of all gateways' lives in this run */
     bool dying;
     struct server *home; /* the node of its own process, which it reads from; NULL: none */
+    bool direct;         /* and on whose store it executes reads itself */
     struct upstream *upstream;
     uint64_t tick_at_us, tick_seq;
     struct list links;
@@ -128,8 +131,8 @@ extern struct sim sim;
 struct sim_stats {
     uint64_t stale_reads, gateway_deaths, leaps, runs, events, messages, lost_messages, crashes,
         power_cuts, restarts, partitions, resets, elections, background, installs, resumed,
-        source_changes, asked_again, joins, removals, deaths, wipes, pauses, writes, reads, unknown,
-        not_applied, replayed, io_errors, violations;
+        source_changes, asked_again, joins, removals, deaths, wipes, pauses, writes, reads, direct,
+        unknown, not_applied, replayed, io_errors, violations;
 };
 extern struct sim_stats stats;
 
@@ -147,6 +150,7 @@ static inline bool sim_chance(unsigned per_thousand) {
 }
 
 /* server.c */
+void server_init(struct server *s, int index);
 void server_start(struct server *s);
 void server_crash(struct server *s, bool power);
 void server_wipe(struct server *s);  /* down: its disk is lost */
@@ -159,6 +163,7 @@ uint32_t voters_now(void); /* in the leader's membership; 0: no leader */
 bool server_defer(struct server *s, event_fn fn, void *arg, uint64_t number, bool owned);
 void server_pause(struct server *s, uint64_t us);
 bool server_busy(const struct server *s);
+void server_clocks(struct server *s, uint64_t *ret_now_ms, uint64_t *ret_wall_ms);
 void server_drop_deferred(struct server *s);
 
 /* faults.c */
@@ -181,6 +186,7 @@ void net_reset(int a, int b);
 void gateway_start(struct gateway_sim *g);
 void gateway_die(struct gateway_sim *g); /* and another one takes its place */
 void gateway_after(struct gateway_sim *g);
+void gateway_stop(struct gateway_sim *g);
 void net_free(void);
 
 /* hot.c */

@@ -369,6 +369,10 @@ static void on_frame(struct model *m, struct side *s, uint8_t type, struct slice
             EXPECT(link_next_read(&payload, &r));
             on_read(m, s, &r);
         }
+    } else if (type == LINK_PING) {
+        uint64_t id;
+        EXPECT(link_decode_ping(payload, &id));
+        link_put_ping(&s->tx, LINK_PONG, id);
     } else {
         EXPECT(type == LINK_ADMIN);
         on_admin(m, s, payload);
@@ -587,6 +591,7 @@ static void run(uint64_t run_seed, struct tally *t) {
     seed = run_seed;
     m->rand.state = run_seed;
     fake_init(&m->f, &o);
+    m->f.pings_stay = true;
     m->f.rand.state = run_seed * 31;
     m->leader = m->term = 1;
     for (int i = 1; i <= NODES; i++)

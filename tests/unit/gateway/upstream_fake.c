@@ -43,8 +43,19 @@ static void env_close(void *env, void *handle) {
     c->closed = true;
 }
 
-static const struct upstream_env_ops ops = {env_now_ms, env_random, env_connect, env_send,
-                                            env_close};
+static void env_node_clocks(void *env, uint64_t *ret_now_ms, uint64_t *ret_wall_ms) {
+    *ret_now_ms = ((struct fake *)env)->now_ms + FAKE_NODE_MS;
+    *ret_wall_ms = ((struct fake *)env)->now_ms + FAKE_WALL_MS;
+}
+
+static const struct upstream_env_ops ops = {
+    .now_ms = env_now_ms,
+    .random = env_random,
+    .connect = env_connect,
+    .send = env_send,
+    .close = env_close,
+    .node_clocks = env_node_clocks,
+};
 
 void fake_init(struct fake *f, const struct upstream_options *options) {
     *f = (struct fake){.now_ms = 1000000, .rand.state = 42};
@@ -63,12 +74,41 @@ void fake_fini(struct fake *f) {
     free(f->conns);
 }
 
+/* Takes the PINGs out of what was sent; a node answers them whatever else it does. */
+static void answer_pings(struct fake *f, struct fake_conn *c) {
+    struct slice in = buf_slice(&c->in), payload;
+    struct buf rest = {0}, pongs = {0};
+    uint8_t type;
+    for (const uint8_t *at = in.data;
+         link_take_frame(&in, &type, &payload, NULL) == LINK_TAKE_FRAME; at = in.data) {
+        uint64_t id;
+        if (type != LINK_PING) {
+            buf_append(&rest, at, (size_t)(in.data - at));
+            continue;
+        }
+        assert_true(link_decode_ping(payload, &id));
+        link_put_ping(&pongs, LINK_PONG, id);
+        c->sends--;
+        c->pings++;
+    }
+    assert_int_equal(in.size, 0);
+    buf_fini(&c->in);
+    c->in = rest;
+    if (pongs.size > 0 && !c->frozen)
+        fake_bytes(f, c, buf_slice(&pongs));
+    buf_fini(&pongs);
+}
+
 void fake_turn(struct fake *f) {
     if (upstream_deadline_ms(f->up) <= f->now_ms)
         upstream_tick(f->up);
     f->inside = true;
     upstream_flush(f->up);
     f->inside = false;
+    for (size_t i = 0; i < f->conn_count; i++)
+        if (!f->pings_stay && f->conns[i]->connected && !f->conns[i]->closed &&
+            f->conns[i]->in.size > 0)
+            answer_pings(f, f->conns[i]);
 }
 
 void fake_advance(struct fake *f, uint64_t ms) {
@@ -242,6 +282,13 @@ size_t node_take(struct fake_conn *c) {
             take_writes(c, payload);
         } else if (type == LINK_READS) {
             take_reads(c, payload);
+        } else if (type == LINK_READ_INDEX) {
+            struct link_read_index ask;
+            assert_true(link_decode_read_index(payload, &ask));
+            struct item *item = item_add(c, LINK_READ_INDEX);
+            item->id = ask.id;
+            item->flags = ask.flags;
+            item->min_index = ask.min_index;
         } else {
             struct link_admin a;
             assert_int_equal(type, LINK_ADMIN);
@@ -267,6 +314,15 @@ void node_answer(struct fake *f, struct fake_conn *c, const struct item *item,
     link_open_replies(&b, &batch);
     link_add_reply(&b, &batch, &r);
     link_close(&b, &batch);
+    send_buf(f, c, &b);
+}
+
+void node_answer_index(struct fake *f, struct fake_conn *c, const struct item *item,
+                       enum link_status status, uint64_t index, uint64_t time_ms) {
+    struct buf b = {0};
+    struct link_read_indexed answer = {
+        .id = item->id, .status = (uint8_t)status, .index = index, .time_ms = time_ms};
+    link_put_read_indexed(&b, &answer);
     send_buf(f, c, &b);
 }
 

@@ -13,7 +13,7 @@
 
 /* One request that a node has received. */
 struct item {
-    uint8_t type; /* LINK_WRITES, LINK_READS, LINK_ADMIN */
+    uint8_t type; /* LINK_WRITES, LINK_READS, LINK_ADMIN, LINK_READ_INDEX */
     uint64_t id;  /* or sequence */
     uint64_t acked_below;
     uint64_t min_index;
@@ -31,14 +31,20 @@ struct fake_conn {
     struct buf in;  /* what the upstream has sent and no node has taken */
     struct item *items;
     size_t item_count;
-    size_t sends;
+    size_t sends; /* without PINGs */
+    size_t pings;
+    bool frozen; /* answers no PING */
     uint8_t hello_session[16];
 };
+
+/* What the clocks of the node in the process are ahead of the upstream's. */
+enum { FAKE_NODE_MS = 5000, FAKE_WALL_MS = 1000000000 };
 
 struct fake {
     uint64_t now_ms;
     struct rand rand;
     bool refuse_connect; /* connect() returns NULL */
+    bool pings_stay;     /* the test takes and answers PINGs itself */
     bool inside;         /* a call of the upstream that must not call back is under way */
     struct upstream *up;
     struct fake_conn **conns; /* all that ever were, oldest first */
@@ -72,6 +78,8 @@ struct fake_conn *node_up_at(struct fake *f, const char *address, uint64_t id, u
 size_t node_take(struct fake_conn *c);
 void node_answer(struct fake *f, struct fake_conn *c, const struct item *item,
                  enum link_status status, uint64_t index, const char *reply);
+void node_answer_index(struct fake *f, struct fake_conn *c, const struct item *item,
+                       enum link_status status, uint64_t index, uint64_t time_ms);
 /* Answers all of c->items with LINK_OK "+name". */
 void node_answer_all(struct fake *f, struct fake_conn *c);
 /* Node 1 leads and has opened the session: SESSION.OPEN is answered. */
