@@ -379,9 +379,24 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start,
     return rc;
 }
 
+/* Steps a candidate, or one that may become it. Who stands for election draws the time after which
+ * it stands again. The library draws it as a follower does, from one to two election timeouts, so
+ * that one split vote makes an outage of a second. There is no leader to be disturbed any more,
+ * and a pre-vote changes nothing: half of that will do. */
+static int core_step_candidate(struct core *c, uint64_t now_ms, struct raft_event *event,
+                               struct core_update *ret) {
+    unsigned timeout_ms = c->raft.election_timeout;
+    c->raft.election_timeout = (timeout_ms + 1) / 2;
+    int rc = core_step(c, now_ms, event, ret);
+    c->raft.election_timeout = timeout_ms; /* the library's setter would draw again */
+    return rc;
+}
+
 int core_timeout(struct core *c, uint64_t now_ms, struct core_update *ret) {
     struct raft_event event = {.type = RAFT_TIMEOUT};
-    return core_step(c, now_ms, &event, ret);
+    if (c->raft.state == RAFT_LEADER)
+        return core_step(c, now_ms, &event, ret);
+    return core_step_candidate(c, now_ms, &event, ret);
 }
 
 /* An answer of our own in the library's place: one message and nothing else. */
@@ -407,17 +422,41 @@ static int answer_stale_append(struct core *c, const struct core_message *m,
     return core_answer(c, &answer, ret);
 }
 
-/* G4: a pre-vote request of an old term is answered with our own term, not granted; the library
- * echoes the candidate's term, which can leave a cluster without a leader. */
-static int answer_stale_pre_vote(struct core *c, const struct core_message *m,
-                                 struct core_update *ret) {
+static int refuse_pre_vote(struct core *c, const struct core_message *m, uint64_t term,
+                           struct core_update *ret) {
     const struct core_message answer = {
         .type = CORE_MSG_VOTE_RESULT,
         .peer_id = m->peer_id,
-        .term = c->raft.current_term,
+        .term = term,
         .vote_result = {.granted = false, .pre_vote = true},
     };
     return core_answer(c, &answer, ret);
+}
+
+/* Two that stand at one moment give each other their pre-votes, then vote for themselves, and
+ * nobody wins. So the one with the lower id does not give its pre-vote while its own attempt is
+ * young, unless the other's log is another one. It is bounded, since that attempt may fail for want
+ * of a connection. */
+static bool goes_first(const struct core *c, uint64_t now_ms, const struct core_message *m) {
+    const struct raft *r = &c->raft;
+    return r->state == RAFT_CANDIDATE && m->vote.pre_vote && r->id < m->vote.candidate_id &&
+           m->vote.last_index == raft_last_index((struct raft *)r) &&
+           now_ms < r->election_timer_start + r->election_timeout / 4;
+}
+
+/* A leader that was silent for the least election timeout protects nobody any more (Raft
+ * dissertation, sections 4.2.3 and 9.6). The library holds on to it until its own, longer, random
+ * time has passed, and so refuses the first candidate: of three nodes that lose their leader
+ * the slower one would decide. It is forgotten as the library does it when it becomes a candidate.
+ */
+static void forget_silent_leader(struct core *c, uint64_t now_ms) {
+    struct raft *r = &c->raft;
+    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id == 0 ||
+        r->snapshot.installing || now_ms < r->election_timer_start + r->election_timeout)
+        return;
+    r->follower_state.current_leader.id = 0;
+    raft_free(r->follower_state.current_leader.address);
+    r->follower_state.current_leader.address = NULL;
 }
 
 static void append_to_raft(struct core *c, const struct core_message *m,
@@ -492,8 +531,13 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
         };
         break;
     case CORE_MSG_VOTE:
+        /* G4: a pre-vote request of an old term is answered with our own term, not granted; the
+         * library echoes the candidate's term, which can leave a cluster without a leader. */
         if (stale && m->vote.pre_vote && !PLANTED(PLANT_G4_PRE_VOTE))
-            return answer_stale_pre_vote(c, m, ret);
+            return refuse_pre_vote(c, m, c->raft.current_term, ret);
+        if (!stale && goes_first(c, now_ms, m))
+            return refuse_pre_vote(c, m, m->term, ret);
+        forget_silent_leader(c, now_ms);
         rm.request_vote = (struct raft_request_vote){
             .version = 2,
             .term = m->term,
@@ -523,6 +567,9 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
         };
         break;
     }
+    /* A pre-vote that was won begins the election, with another draw. */
+    if (m->type == CORE_MSG_VOTE_RESULT && c->raft.state == RAFT_CANDIDATE)
+        return core_step_candidate(c, now_ms, &event, ret);
     c->appending = m->type == CORE_MSG_APPEND;
     int rc = core_step(c, now_ms, &event, ret);
     c->appending = false;

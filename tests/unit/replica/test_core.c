@@ -301,6 +301,101 @@ static void test_election(void **state) {
     bench_fini(&b);
 }
 
+/* A follower gives its pre-vote as soon as the leader was silent for the least election timeout,
+ * not only when its own random time is up; and not before. */
+static void test_a_silent_leader_is_not_held_on_to(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    assert_int_equal(append(&b, 2, 7, 1, 1, 1, 0, 0), 0);
+    assert_int_equal(core_leader_id(b.core), 2);
+    uint64_t heard_ms = b.now_ms;
+    assert_true(core_deadline_ms(b.core) > heard_ms + 300);
+    struct core_message m = {
+        .type = CORE_MSG_VOTE,
+        .peer_id = 3,
+        .term = 8,
+        .vote = {.candidate_id = 3, .last_index = 1, .last_term = 1, .pre_vote = true}};
+    b.now_ms = heard_ms + 299;
+    assert_int_equal(receive(&b, &m), 0);
+    assert_false(b.u.messages[0].vote_result.granted);
+    assert_int_equal(core_leader_id(b.core), 2);
+    b.now_ms = heard_ms + 300;
+    assert_int_equal(receive(&b, &m), 0);
+    assert_int_equal(b.u.message_count, 1);
+    assert_true(b.u.messages[0].vote_result.granted);
+    assert_false(b.u.vote_changed);
+    assert_int_equal(core_role(b.core), CORE_FOLLOWER);
+    assert_int_equal(core_leader_id(b.core), 0);
+    /* It was only late: it leads on. */
+    assert_int_equal(append(&b, 2, 7, 1, 1, 1, 0, 0), 0);
+    assert_int_equal(core_leader_id(b.core), 2);
+    b.now_ms += 300;
+    m.vote.pre_vote = false;
+    assert_int_equal(receive(&b, &m), 0);
+    assert_true(b.u.messages[0].vote_result.granted);
+    assert_int_equal(b.u.voted_for, 3);
+    bench_fini(&b);
+}
+
+/* After a vote that nobody won the next one comes soon, also for who could not stand yet. */
+static void test_a_candidate_tries_again_soon(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    for (int i = 0; i < 20; i++) {
+        b.now_ms = core_deadline_ms(b.core);
+        assert_int_equal(core_timeout(b.core, b.now_ms, &b.u), 0);
+        assert_int_equal(b.u.message_count, 2);
+        uint64_t wait_ms = core_deadline_ms(b.core) - b.now_ms;
+        assert_in_range(wait_ms, 150, 300);
+    }
+    /* Its pre-vote is won, then nobody gets the votes. */
+    vote_result(&b, 3, true);
+    assert_int_equal(core_term(b.core), 8);
+    assert_in_range(core_deadline_ms(b.core) - b.now_ms, 150, 300);
+    /* As a follower it is patient again. */
+    for (int i = 0; i < 20; i++) {
+        b.now_ms += 10;
+        assert_int_equal(append(&b, 2, 8, 1, 1, 1, 0, 0), 0);
+        assert_in_range(core_deadline_ms(b.core) - b.now_ms, 300, 600);
+    }
+    bench_fini(&b);
+}
+
+static bool gives_pre_vote(struct bench *b, uint64_t to, uint64_t last_index) {
+    struct core_message m = {
+        .type = CORE_MSG_VOTE,
+        .peer_id = to,
+        .term = 8,
+        .vote = {.candidate_id = to, .last_index = last_index, .last_term = 1, .pre_vote = true}};
+    assert_int_equal(receive(b, &m), 0);
+    assert_int_equal(b->u.message_count, 1);
+    assert_int_equal(b->u.messages[0].type, CORE_MSG_VOTE_RESULT);
+    assert_int_equal(b->u.messages[0].peer_id, to);
+    assert_int_equal(b->u.messages[0].term, 8);
+    assert_true(b->u.messages[0].vote_result.pre_vote);
+    assert_false(b->u.vote_changed);
+    return b->u.messages[0].vote_result.granted;
+}
+
+/* Of two that stand at one moment the one with the lower id goes first, but not for long. */
+static void test_two_candidates_do_not_split_the_vote(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    assert_true(gives_pre_vote(&b, 3, 1)); /* not a candidate yet */
+    b.now_ms = core_deadline_ms(b.core);
+    assert_int_equal(core_timeout(b.core, b.now_ms, &b.u), 0);
+    b.now_ms += 74;
+    assert_false(gives_pre_vote(&b, 3, 1));
+    assert_true(gives_pre_vote(&b, 3, 2)); /* has what we have not */
+    b.now_ms += 1;
+    assert_true(gives_pre_vote(&b, 3, 1));
+    /* Likewise when the election proper has begun. */
+    vote_result(&b, 2, true);
+    assert_int_equal(core_term(b.core), 8);
+    assert_false(gives_pre_vote(&b, 3, 1));
+    bench_fini(&b);
+}
+
 static void test_vote_is_remembered(void **state) {
     struct bench b;
     bench_init(&b, 3, 0, 7);
@@ -606,6 +701,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_sole_voter_leads_at_once),
         cmocka_unit_test(test_empty_entry_of_ours),
         cmocka_unit_test(test_election),
+        cmocka_unit_test(test_a_silent_leader_is_not_held_on_to),
+        cmocka_unit_test(test_a_candidate_tries_again_soon),
+        cmocka_unit_test(test_two_candidates_do_not_split_the_vote),
         cmocka_unit_test(test_vote_is_remembered),
         cmocka_unit_test(test_the_librarys_own_barrier),
         cmocka_unit_test(test_received_entries_share_their_chunk),
