@@ -7,6 +7,8 @@
  * The leader looks every NODE_MEMBERS_EVERY_MS whether a change is due and allowed, and proposes at
  * most one. */
 
+#include <stdio.h>
+
 #include "base/reply.h"
 #include "replica/node_internal.h"
 
@@ -196,6 +198,27 @@ static bool join_step(struct node *n, const struct membership *now, struct join 
     return propose_membership(n, now, &next);
 }
 
+/* ---- addresses ---- */
+
+/* The record of a member that has moved follows, unless another one still has that address. */
+static bool address_step(struct node *n, const struct membership *now) {
+    for (uint32_t i = 0; i < now->count; i++) {
+        const struct member *m = &now->members[i];
+        const struct peer *p = node_peer(n, m->id);
+        const char *said = m->id == n->o.id ? n->o.peer_address : p ? p->said : "";
+        if (*said == 0 || strcmp(said, m->address) == 0 || node_member_at(now, said))
+            continue;
+        struct membership next = *now;
+        memset(next.members[i].address, 0, sizeof next.members[i].address);
+        snprintf(next.members[i].address, sizeof next.members[i].address, "%s", said);
+        log_info("membership-change", "node=%llu member=%llu address=%s",
+                 (unsigned long long)n->o.id, (unsigned long long)m->id,
+                 log_quote(slice_str(said)));
+        return propose_membership(n, now, &next);
+    }
+    return false;
+}
+
 /* ---- promotion and replacement ---- */
 
 /* An odd number of voters up to the limit, two only when there are just two nodes. */
@@ -260,6 +283,8 @@ void node_member_tick(struct node *n) {
         return;
     struct membership now;
     core_membership(n->core, &now);
+    if (address_step(n, &now))
+        return;
     LIST_FOREACH_SAFE (it, &n->joins) {
         if (join_step(n, &now, LIST_ENTRY(it, struct join, node)))
             return;

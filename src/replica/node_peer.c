@@ -14,9 +14,17 @@ struct peer *node_peer(struct node *n, uint64_t id) {
 }
 
 /* A node that speaks to us although no membership that we hold names it: we may be new, and it the
- * leader. It is remembered, so that we can answer, until the next membership. */
+ * leader. It is remembered, so that we can answer, until the next membership.
+ *
+ * A member that says another address than its record has moved. What we send goes there at once,
+ * since the change of the record may need its acknowledgement; the leader proposes that change
+ * (node_member_tick()). */
 static struct peer *peer_of_sender(struct node *n, uint64_t id, const char *address) {
     struct peer *p = node_peer(n, id);
+    if (p && *address != 0 && strcmp(p->said, address) != 0) {
+        snprintf(p->said, sizeof p->said, "%s", address);
+        snprintf(p->address, sizeof p->address, "%s", address);
+    }
     if (p || *address == 0 || n->peer_count >= 2 * MEMBERS_MAX)
         return p;
     p = xcalloc(1, sizeof *p);
@@ -49,6 +57,7 @@ void node_sync_peers(struct node *n) {
             n->peer_count++;
         }
         memcpy(p->address, m.members[i].address, sizeof p->address);
+        p->said[0] = 0; /* what was said before may be older than the record */
     }
 }
 

@@ -212,3 +212,55 @@ def test_rolling_restart_that_nobody_notices(cluster):
     wanderers.finish()
     assert wanderers.moves >= 3 and wanderers.done > 0
     made.wait_equal_digests()
+
+
+def peer_addresses(node):
+    return {str(m["id"]): m["peer"] for m in node.status()["members"]}
+
+
+def move(node):
+    """Started again with its data, and another port for the others."""
+    old = node.addresses.pop("peer")
+    node.start()
+    assert node.addresses["peer"] != old
+    return old
+
+
+def wait_addresses(made):
+    eventually(lambda: all(peer_addresses(n) == {str(m.id): m.addresses["peer"] for m in made.nodes}
+                           for n in made.nodes), what="every node knows where the others are")
+
+
+def test_nodes_that_move(cluster):
+    """Each node in turn comes back under another address; the others and a web server follow."""
+    made = cluster(3)
+    web = made.add_web()
+    load = Load([web], threads_per_node=2)
+    load.wait_steps(10)
+    for node in made.nodes:
+        node.stop()
+        move(node)
+        wait_addresses(made)
+        load.wait_steps(10)
+    # All addresses that the web server was started with are gone.
+    web.redis().set("moved", "1")
+    load.finish()
+    made.wait_equal_digests()
+    load.check(made.nodes[0])
+
+
+def test_few_nodes_that_move(cluster):
+    made = cluster(1)
+    made.nodes[0].redis().set("a", "1")
+    made.nodes[0].stop()
+    move(made.nodes[0])
+    wait_addresses(made)
+    # Of two voters both must agree to the move of one.
+    made.add()
+    made.wait_voters(2)
+    for node in made.nodes:
+        node.stop()
+        move(node)
+        wait_addresses(made)
+    assert made.nodes[1].redis().get("a") == b"1"
+    made.wait_equal_digests()

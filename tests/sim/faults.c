@@ -219,8 +219,12 @@ static void fault_do(enum fault_kind kind) {
         fault_heal();
         break;
     case FAULT_CRASH:
-        if (sim.o.crash)
+        if (sim.o.crash) {
+            bool move = sim.o.move && server_may_move(s) && sim_chance(400);
             server_crash(s, sim.o.power && sim_chance(400));
+            if (move)
+                server_move(s);
+        }
         break;
     case FAULT_PAUSE:
         if (sim.o.pause && s->node)

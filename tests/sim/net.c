@@ -51,7 +51,8 @@ void net_reset(int a, int b) {
 void net_peer_send(struct server *from, uint64_t id, const char *address, struct slice frame) {
     struct server *to = server_at(address);
     stats.messages++;
-    if (to == from || sim.cut[from->index][to->index] || !to->node) {
+    if (to == from || strcmp(to->address, address) != 0 || sim.cut[from->index][to->index] ||
+        !to->node) {
         stats.lost_messages++;
         return;
     }
@@ -128,7 +129,7 @@ static void link_connect(void *arg, uint64_t number) {
     struct slink *l = arg;
     if (l->dead_up)
         return;
-    if (!l->server->node || slink_cut(l) || server_busy(l->server)) {
+    if (l->nobody || !l->server->node || slink_cut(l) || server_busy(l->server)) {
         l->dead_down = true;
         link_closed_up(l, 0);
         return;
@@ -235,6 +236,7 @@ static void *up_connect(void *env, const char *address, struct upstream_link *li
     struct slink *l = xcalloc(1, sizeof *l);
     l->gateway = g;
     l->server = strcmp(address, "local") == 0 ? g->home : server_at(address);
+    l->nobody = strcmp(address, "local") != 0 && strcmp(address, l->server->address) != 0;
     l->up = link;
     list_push_back(&g->links, &l->node);
     sim_at(sim.now_us + latency_us(), link_connect, l, 0);

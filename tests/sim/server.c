@@ -317,6 +317,25 @@ void server_crash(struct server *s, bool power) {
                server_restart, s, s->incarnation);
 }
 
+bool server_may_move(const struct server *s) {
+    struct membership m;
+    if (!s->node || node_membership_index(s->node) == 0)
+        return false;
+    node_membership(s->node, &m);
+    for (uint32_t i = 0; i < m.count; i++)
+        if (strcmp(server_at(m.members[i].address)->address, m.members[i].address) != 0)
+            return false;
+    /* Gateways know only those that stay. */
+    return membership_voters(&m) >= 3 && membership_find(&m, s->node_id) != NULL;
+}
+
+void server_move(struct server *s) {
+    CHECK(!s->node);
+    snprintf(s->address, sizeof s->address, "s%d:%d", s->index,
+             1 + (atoi(strchr(s->address, ':') + 1)) % 10000);
+    sim_trace("s%d moves to %s", s->index, s->address);
+}
+
 void server_wipe(struct server *s) {
     CHECK(!s->node);
     stats.wipes++;

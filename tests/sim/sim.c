@@ -341,6 +341,8 @@ static void choose(const struct sim_options *base) {
         sim.o.snapshots = sim_chance(700);
     if (sim.o.drift)
         sim.o.drift = sim_chance(400);
+    if (sim.o.move)
+        sim.o.move = sim_chance(400);
     if (sim.o.hot)
         sim.o.hot = sim.o.voters >= 3 && sim_chance(350);
     if (sim.o.hot) {
@@ -451,7 +453,7 @@ static void usage(void) {
         "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
         "faults: crash power partition reset slow-disk pause skew snapshots io-error replace churn "
         "disorder\n"
-        "        drift slow-link isolate hot aim handover gateways leap\n",
+        "        drift slow-link isolate hot aim handover gateways leap move\n",
         stderr);
     exit(2);
 }
@@ -479,7 +481,8 @@ static bool *fault_named(struct sim_options *o, const char *name) {
                   {"aim", &o->aim},
                   {"handover", &o->handover},
                   {"gateways", &o->gateways},
-                  {"leap", &o->leap}};
+                  {"leap", &o->leap},
+                  {"move", &o->move}};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++)
         if (strcmp(faults[i].name, name) == 0)
             return faults[i].flag;
@@ -517,11 +520,11 @@ int main(int argc, char **argv) {
                             .slow_link = true,
                             .isolate = true,
                             .hot = true,
-
                             .aim = true,
                             .handover = true,
                             .gateways = true,
-                            .leap = true};
+                            .leap = true,
+                            .move = true};
     uint64_t from = 1, to = 100;
     bool until_violation = false, both = false;
     for (int i = 1; i < argc; i++) {

@@ -49,6 +49,7 @@ struct sim_options {
     bool sluggish; /* disks are slow all the time */
     bool churn;    /* members are removed and come back as new ones all the time */
     bool hot;      /* members change all the time, and faults are aimed at that (hot.c) */
+    bool move;     /* nodes come back under other addresses */
     bool early;    /* faults begin while the cluster is being built */
     uint64_t duration_ms;
     int verbose;
@@ -89,6 +90,7 @@ struct slink {
     struct upstream_link *up;
     struct node_link *down;
     bool dead_up, dead_down; /* that side is gone */
+    bool nobody;             /* its address is not, or no longer, that of a server */
     bool stalled[2];         /* bytes were lost in this direction: nothing comes through any more */
     uint64_t last_at_us[2];
 };
@@ -153,6 +155,10 @@ static inline bool sim_chance(unsigned per_thousand) {
 void server_init(struct server *s, int index);
 void server_start(struct server *s);
 void server_crash(struct server *s, bool power);
+/* It comes back under another address, if it knows those of all others: who forgets where the
+ * others are, and is not where they look for it, is lost. */
+bool server_may_move(const struct server *s);
+void server_move(struct server *s);  /* down */
 void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
