@@ -180,13 +180,17 @@ static struct server *some_member(const struct change *c) {
     return &sim.servers[c->seats[sim_rand(c->count)].server];
 }
 
-/* One of those without whom the others must get along. */
-static void die(void) {
+/* One of those without whom the others must get along, mostly another voter than the leader. */
+static void die(const struct change *c, const struct server *leader) {
     struct server *can[SERVERS_MAX];
     size_t count = 0;
-    for (int i = 1; i <= SERVERS_MAX; i++)
-        if (bearable(&sim.servers[i]))
-            can[count++] = &sim.servers[i];
+    bool any = sim_chance(300);
+    for (int i = 1; i <= SERVERS_MAX; i++) {
+        struct server *s = &sim.servers[i];
+        const struct seat *seat = seat_of(c, s->node_id);
+        if (bearable(s) && (any || (seat && seat->voter && s != leader)))
+            can[count++] = s;
+    }
     if (count == 0)
         return;
     struct server *s = can[sim_rand(count)];
@@ -212,7 +216,7 @@ static void strike(void *arg, uint64_t number) {
         server_crash(s, sim.o.power && sim_chance(500));
     }
     if (sim_chance(600))
-        die();
+        die(c, here);
 }
 
 /* Whether changes of different leaders can be in force: only one of them can come to be committed,
@@ -239,8 +243,8 @@ static void moment(const struct server *s, size_t change, enum moment what) {
         chance = 900;
     if (!sim_chance(chance))
         return;
-    static const uint64_t longest_us[] = {1, 1, 500, 4000, 60000};
-    sim_at(sim.now_us + sim_rand(longest_us[sim_rand(5)]), strike, NULL,
+    static const uint64_t longest_us[] = {1, 1, 1, 1, 500, 4000, 60000};
+    sim_at(sim.now_us + sim_rand(longest_us[sim_rand(ARRAY_COUNT(longest_us))]), strike, NULL,
            (uint64_t)s->index * CHANGES_MAX + change);
 }
 
@@ -377,7 +381,7 @@ static void operator_looks(void *arg, uint64_t number) {
     if (hot.even_only && last)
         chance = change_voters(last) % 2 == 0 ? 600 : chance / 2;
     if (sim.faults && last && leader && !dead && sim_chance(chance)) {
-        uint64_t id = sim_chance(400) ? leader->node_id : last->seats[sim_rand(last->count)].id;
+        uint64_t id = sim_chance(500) ? leader->node_id : last->seats[sim_rand(last->count)].id;
         if (!removal_pending(id))
             removal_ask(id);
     }
@@ -392,7 +396,7 @@ void hot_begin(void) {
     hot.chance[PROPOSED] = 100 + (unsigned)sim_rand(600);
     static const unsigned removals[] = {10, 40, 150};
     hot.removal_chance = removals[sim_rand(3)];
-    hot.even_only = sim_chance(500);
+    hot.even_only = sim_chance(700);
     static const uint64_t paces_us[] = {30000, 100000};
     hot.operator_pace_us = paces_us[sim_rand(2)];
     sim_at(20000, operator_looks, NULL, 0);

@@ -257,8 +257,12 @@ static void settle(void) {
             server_start(s);
     }
     uint64_t end = sim.now_us + SETTLE_LIMIT_US;
-    while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < end)
+    while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < end) {
+        /* A new node that gets one snapshot after the other gets a pause in the end. */
+        sim.quiet = end - sim.now_us < SETTLE_LIMIT_US / 2;
         run_until(sim.now_us + 50000);
+    }
+    sim.quiet = false;
     clients_mark();
     run_until(sim.now_us + 300000);
     /* What was sent into the void times out first. */
