@@ -143,6 +143,10 @@ static int print_status(const json_t *status) {
     print_table(rows, count);
     free(rows);
     print_work(members);
+    if (json_is_true(json_object_get(status, "disk_low")))
+        printf("\nThe disk of node %" PRIu64
+               " is nearly full: while it leads, writes that add data are refused.\n",
+               number_of(status, "node"));
 
     enum digest_verdict verdict = compare_digests(members);
     if (alive > 1 && verdict == DIGESTS_EQUAL)

@@ -31,6 +31,8 @@ struct replica_env_ops {
     /* Bytes sent there that the gateway has not taken yet. */
     size_t (*link_pending_bytes)(void *env, void *handle);
     void (*link_close)(void *env, void *handle); /* no node_link_closed() follows */
+    /* Bytes free on the disk that holds the data folder; NULL: not known. */
+    uint64_t (*free_bytes)(void *env);
     void (*background)(void *env, struct background_job *job);
     /* A local failure (G7) or a broken promise: the process must end now, acknowledging nothing
      * more. */

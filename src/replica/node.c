@@ -233,6 +233,28 @@ static void node_stop_tick(struct node *n, uint64_t now) {
     done(n->stop_ctx);
 }
 
+/* A full disk under the log ends the process. Before it comes to that the leader stops taking what
+ * makes data grow: reads and deletions go on, and somebody can make room. */
+static void node_look_at_disk(struct node *n) {
+    if (!n->ops->free_bytes || n->o.min_free_bytes == 0)
+        return;
+    uint64_t left = n->ops->free_bytes(n->env), limit = n->o.min_free_bytes;
+    bool low = left < (n->disk_low ? limit + limit / 8 : limit);
+    if (low != n->disk_low) {
+        n->disk_low = low;
+        if (low)
+            log_error("disk-low", "node=%llu free=%llu reason=\"writes that add data are refused\"",
+                      (unsigned long long)n->o.id, (unsigned long long)left);
+        else
+            log_info("disk-low-over", "node=%llu free=%llu", (unsigned long long)n->o.id,
+                     (unsigned long long)left);
+    }
+}
+
+bool node_has_room(const struct node *n, uint64_t bytes) {
+    return !n->ops->free_bytes || n->ops->free_bytes(n->env) >= bytes + n->o.min_free_bytes;
+}
+
 void node_tick(struct node *n) {
     uint64_t now = node_now(n);
     if (node_running(n) && core_deadline_ms(n->core) <= now) {
@@ -250,6 +272,7 @@ void node_tick(struct node *n) {
     }
     if (n->status_at_ms <= now) {
         n->status_at_ms = now + NODE_STATUS_EVERY_MS;
+        node_look_at_disk(n);
         node_send_status(n);
     }
     if (n->install)

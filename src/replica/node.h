@@ -58,6 +58,8 @@ struct node_options {
     uint32_t fresh_every_ms;
     struct store_gate *gate; /* open while other threads may read the store; NULL: none do.
                                 Outlives the node */
+    uint64_t min_free_bytes; /* of the disk: below, growing writes are refused; 0: never */
+    uint64_t reserve_bytes;  /* of disk space held ahead of the store's writer; 0: none */
 };
 
 /* On failure ret_error (256 bytes) says what and what to do. */

@@ -102,6 +102,11 @@ static void copy_finished(void *arg, int status) {
 
 static void copy_begin(struct backup *b) {
     struct node *n = b->owner;
+    if (!node_has_room(n, store_file_bytes(n->store))) {
+        snprintf(b->reason, sizeof b->reason, "no space left on its disk");
+        b->state = BACKUP_FAILED;
+        return;
+    }
     snprintf(b->path, sizeof b->path, "%s/snapshots", n->o.dir);
     if (mkdir(b->path, 0700) < 0 && errno != EEXIST) {
         snprintf(b->reason, sizeof b->reason, "%s", strerror(errno));

@@ -238,6 +238,7 @@ struct node {
     struct fetch_job *fetch_job; /* being read; NULL: none */
     uint64_t fetch_free_us;      /* when the rate limit allows the next piece */
     struct served_file served[3];
+    bool disk_low;         /* less than min_free_bytes are left */
     struct backup *backup; /* NULL: none */
 
     /* wire scratch */
@@ -339,6 +340,10 @@ void node_joins_fail(struct node *n, struct node_link *l);
 
 /* ---- node_handover.c ---- */
 void node_handover_turn(struct node *n);
+
+/* ---- node.c ---- */
+/* Whether a copy of that size leaves min_free_bytes on the disk. */
+bool node_has_room(const struct node *n, uint64_t bytes);
 
 /* ---- node_backup.c ---- */
 #define NODE_BACKUP_NAME "snapshots/backup.mdb"

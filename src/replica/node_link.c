@@ -368,8 +368,11 @@ static void link_filter_quota(struct node_link *l, const struct link_writes *w) 
             !store_once_knows(n->store, &n->argv)) {
             link_reply_text(
                 l, one.sequence, LINK_KIND_WRITE, LINK_REFUSED,
-                "OOM command not allowed when used memory > 'maxmemory': the data quota "
-                "(--max-data) is used up; reads and deletions go on");
+                n->disk_low
+                    ? "OOM command not allowed when used memory > 'maxmemory': the leader's "
+                      "disk is nearly full (--min-free); reads and deletions go on"
+                    : "OOM command not allowed when used memory > 'maxmemory': the data "
+                      "quota (--max-data) is used up; reads and deletions go on");
         } else {
             entry_append_command(&kept, one.sequence, one.db, one.packed_argv);
             count++;
@@ -418,7 +421,7 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     }
     l->wrote = true;
     n->commands_proposed += w.count;
-    if (store_over_quota(n->store))
+    if (store_over_quota(n->store) || n->disk_low)
         link_filter_quota(l, &w);
     else
         batch_add(n, w.whole, w.count);

@@ -92,6 +92,7 @@ static struct store_options store_options(const struct node *n, const char *dir)
         .map_bytes = n->o.map_bytes,
         .max_data_bytes = n->o.max_data_bytes,
         .boot_id = n->o.boot_id,
+        .reserve_bytes = n->o.reserve_bytes,
     };
 }
 
@@ -396,6 +397,8 @@ void node_snapshot_tick(struct node *n) {
         return;
     if (n->install || grown < worth_taking(n) || store_applied_index(n->store) <= n->snapshot.index)
         return;
+    if (!node_has_room(n, store_file_bytes(n->store)))
+        return; /* the log grows meanwhile, and at last the leader refuses to let it */
     char dir[4096];
     snprintf(dir, sizeof dir, "%s/snapshots", n->o.dir);
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {

@@ -104,7 +104,7 @@ void node_status_reply(struct node *n, struct buf *out) {
     struct membership m;
     node_membership(n, &m);
     uint64_t leader = node_leader_id(n);
-    reply_map(out, 19);
+    reply_map(out, 20);
     reply_bulk_str(out, "cluster");
     put_hex(out, n->o.cluster_id, sizeof n->o.cluster_id);
     put_u64(out, "node", n->o.id);
@@ -118,6 +118,8 @@ void node_status_reply(struct node *n, struct buf *out) {
     put_digest(out, store_digest(n->store));
     put_u64(out, "keys", store_key_count(n->store));
     put_u64(out, "data_bytes", store_data_bytes(n->store));
+    reply_bulk_str(out, "disk_low");
+    reply_bool(out, n->disk_low);
     put_u64(out, "sessions", store_session_count(n->store));
     put_u64(out, "log_bytes", log_bytes(n->log));
     put_u64(out, "log_first", n->memlog.first_index);

@@ -34,6 +34,8 @@ enum option_type {
     X(threads, COUNT, "threads", "N", ROLES_CLIENTS, "0", "threads for clients; 0: one a core")    \
     X(max_data, BYTES, "max-data", "SIZE", ROLES_DATA, "0",                                        \
       "refuse writes that add data above this size; 0: no limit")                                  \
+    X(min_free, BYTES, "min-free", "SIZE", ROLES_DATA, "64M",                                      \
+      "refuse writes that add data when the disk has less than this left; 0: do not look")         \
     X(map_size, BYTES, "map-size", "SIZE", ROLES_DATA, "64G",                                      \
       "the most that the store's file can grow to (address space, not memory)")                    \
     X(snapshot_bytes, BYTES, "snapshot-bytes", "SIZE", ROLES_DATA, "64M",                          \

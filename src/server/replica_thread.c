@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +15,10 @@
 #include "replica/disk_uv.h"
 #include "store/gate.h"
 
-enum { EXIT_LOCAL_FAILURE = 70 }; /* EX_SOFTWARE: a supervisor may start us again */
+enum {
+    EXIT_LOCAL_FAILURE = 70, /* EX_SOFTWARE: a supervisor may start us again */
+    STORE_RESERVE_BYTES = 16 << 20,
+};
 
 struct replica_thread {
     struct server_options options;
@@ -45,6 +50,17 @@ static uint64_t env_wall_ms(void *env) {
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+/* The store is written through a map. A page that cannot get its place on the disk, or be read,
+ * ends the process in the middle of a transaction: what is acknowledged is in the log. */
+static void on_bus_error(int signum) {
+    static const char text[] = "cotidal: stopped: the store's file could not be written or read: "
+                               "the disk is full, or has failed\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    (void)signum;
+    _exit(EXIT_LOCAL_FAILURE);
+}
+
 static void env_random(void *env, void *out, size_t size) {
     CHECK(getrandom(out, size, 0) == (ssize_t)size);
 }
@@ -63,6 +79,13 @@ static size_t env_link_pending_bytes(void *env, void *handle) {
 
 static void env_link_close(void *env, void *handle) {
     transport_link_close(handle);
+}
+
+static uint64_t env_free_bytes(void *env) {
+    struct statvfs fs;
+    if (statvfs(((struct replica_thread *)env)->options.data, &fs))
+        return UINT64_MAX;
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 static void env_fatal(void *env, const char *reason) {
@@ -116,6 +139,7 @@ static const struct replica_env_ops env_ops = {
     .link_send = env_link_send,
     .link_pending_bytes = env_link_pending_bytes,
     .link_close = env_link_close,
+    .free_bytes = env_free_bytes,
     .background = env_background,
     .fatal = env_fatal,
 };
@@ -251,6 +275,7 @@ struct transport *replica_thread_transport(struct replica_thread *t) {
 bool replica_thread_start(struct replica_thread *t, const struct identity *id,
                           const char *http_address, const char *redis_address) {
     char error[256] = "", boot_id[64];
+    signal(SIGBUS, on_bus_error);
     boot_id_read(boot_id);
     const struct server_options *o = &t->options;
     t->identity = *id;
@@ -271,6 +296,8 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
         .map_bytes = o->map_size,
         .max_data_bytes = o->max_data,
         .gate = t->gate,
+        .min_free_bytes = o->min_free,
+        .reserve_bytes = STORE_RESERVE_BYTES,
     };
     memcpy(options.cluster_id, id->cluster_id, sizeof options.cluster_id);
     int rc = node_new(&options, &env_ops, t, t->disk, &t->node, error);

@@ -24,12 +24,27 @@ static int fail(struct store *s, int rc) {
     return rc;
 }
 
+/* Room for what one transaction usually adds. One that adds more may still meet a full disk in the
+ * middle of a page: that ends the process, which loses nothing (docs/operations.md). */
+static int reserve(struct store *s) {
+    if (s->reserve_bytes == 0)
+        return 0;
+    uint64_t want = env_file_bytes(&s->env) + s->reserve_bytes;
+    if (want > s->map_bytes)
+        want = s->map_bytes;
+    if (want <= s->env.reserved)
+        return 0;
+    want += s->reserve_bytes; /* in steps */
+    return env_reserve(&s->env, want < s->map_bytes ? want : s->map_bytes);
+}
+
 int store_begin(struct store *s) {
     CHECK(!s->txn.handle);
     if (s->failed)
         return s->failed;
     s->changed = false;
-    return fail(s, env_write_begin(&s->env, &s->txn));
+    int rc = reserve(s);
+    return fail(s, rc ? rc : env_write_begin(&s->env, &s->txn));
 }
 
 /* SESSION.SWEEP now_ms. What is newer than the log's time is taken for the log's time: a session

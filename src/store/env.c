@@ -1,6 +1,7 @@
 #include "store/env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/bytes.h"
 
@@ -130,6 +131,27 @@ uint64_t env_file_bytes(const struct env *e) {
     if (mdb_env_info(e->handle, &info) || mdb_env_stat(e->handle, &stat))
         return 0;
     return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+int env_reserve(struct env *e, uint64_t bytes) {
+    int fd;
+    if (bytes <= e->reserved)
+        return 0;
+    int rc = mdb_env_get_fd(e->handle, &fd);
+    if (rc)
+        return from_lmdb(rc);
+    /* Not posix_fallocate(): where the file system cannot, that writes, over what LMDB has there.
+     */
+    while (fallocate(fd, 0, (off_t)e->reserved, (off_t)(bytes - e->reserved))) {
+        if (errno == EOPNOTSUPP || errno == ENOSYS) {
+            bytes = UINT64_MAX;
+            break;
+        }
+        if (errno != EINTR)
+            return -errno;
+    }
+    e->reserved = bytes;
+    return 0;
 }
 
 int env_copy(struct env *e, int fd) {

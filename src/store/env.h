@@ -33,6 +33,7 @@ enum { TABLE_END = 1, TABLE_KEY_BYTES_MAX = 511 };
 
 struct env {
     MDB_env *handle;
+    uint64_t reserved; /* bytes of the file that have their place on the disk */
     MDB_dbi dbi[TABLE_COUNT];
 };
 
@@ -54,6 +55,10 @@ int env_sync(struct env *e) WARN_UNUSED;
 uint64_t env_offset(const struct env *e, struct slice key);
 /* Of the pages in use or used before; 0 when not known. Any thread. */
 uint64_t env_file_bytes(const struct env *e);
+/* Sees to it that the file's first bytes have their place on the disk: a page of the map that has
+ * none cannot be written when the disk is full, and the process gets SIGBUS. -ENOSPC: there is no
+ * room. File systems that cannot promise are believed to have room. */
+int env_reserve(struct env *e, uint64_t bytes) WARN_UNUSED;
 /* Writes a consistent copy to fd. Any thread; it waits for the open write transaction to end, so
  * the thread that has one open must not call it. */
 int env_copy(struct env *e, int fd) WARN_UNUSED;

@@ -121,6 +121,8 @@ int store_open_explained(const struct store_options *options, struct store **ret
     s->dir = xstrdup(options->dir);
     s->boot_id = xstrdup(options->boot_id);
     s->max_data_bytes = options->max_data_bytes;
+    s->map_bytes = options->map_bytes;
+    s->reserve_bytes = options->reserve_bytes;
     s->hashes = keyspace_hashes_default;
     s->lock_fd = -1;
     session_table_init(&s->sessions, &s->state);

@@ -34,6 +34,7 @@ struct store_options {
     uint64_t map_bytes;      /* the LMDB map's size: the most the file can grow to; page multiple */
     uint64_t max_data_bytes; /* quota on live data, see store_over_quota(); 0: none */
     const char *boot_id;     /* identifies this boot of the operating system; copied */
+    uint64_t reserve_bytes;  /* of disk space held ahead of the writer; 0: none */
     bool check;              /* look at every page and record first (store/check.h) */
 };
 

@@ -13,6 +13,7 @@ struct store {
     char *boot_id;
     int lock_fd; /* of the folder; holds a lock that keeps a second process out */
     uint64_t max_data_bytes;
+    uint64_t map_bytes, reserve_bytes;
     struct env env;
     struct keyspace_hashes hashes;
 

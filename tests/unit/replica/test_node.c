@@ -28,6 +28,68 @@ static void test_bootstrap(void **state) {
     rig_free(r);
 }
 
+/* The leader's clock jumps, as when somebody sets it: the log's time never goes back, and a key
+ * expires by it. */
+static void test_clock_jumps(void **state) {
+    const uint64_t day_ms = 86400000;
+    struct rig *r = rig_new();
+    struct node *n = rig_bootstrap(r, 1);
+    struct rig_link *l = rig_session(r, 1, 1);
+    rig_write(l, 2, "SET", "k", "v", "PX", "3600000", NULL);
+    rig_run(r, 50);
+    expect_text(rig_reply(l, LINK_KIND_WRITE, 2), "+OK\r\n");
+    uint64_t before_ms = store_time_ms(node_store(n));
+    r->wall_ms -= day_ms;
+    expect_text(rig_set(l, 3, "other", "v"), "+OK\r\n");
+    assert_true(store_time_ms(node_store(n)) >= before_ms);
+    expect_text(rig_get(l, 1, "k"), "$1\r\nv\r\n");
+    r->wall_ms += 2 * day_ms;
+    expect_text(rig_get(l, 2, "k"), "$-1\r\n");
+    expect_text(rig_set(l, 4, "other", "w"), "+OK\r\n");
+    uint64_t later_ms = store_time_ms(node_store(n));
+    assert_true(later_ms >= before_ms + day_ms / 2);
+    /* Back to where it was: what has expired stays so, also after a start. */
+    r->wall_ms -= day_ms;
+    expect_text(rig_get(l, 3, "k"), "$-1\r\n");
+    rig_stop(r, 1);
+    n = rig_start(r, 1);
+    RIG_UNTIL(r, rig_leader(r) == 1, 5000);
+    l = rig_session(r, 1, 2);
+    expect_text(rig_set(l, 2, "other", "x"), "+OK\r\n");
+    assert_true(store_time_ms(node_store(n)) >= later_ms);
+    expect_text(rig_get(l, 1, "k"), "$-1\r\n");
+    rig_free(r);
+}
+
+/* The leader's disk is nearly full. */
+static uint64_t few_bytes(void *env) {
+    return 1000;
+}
+
+static void test_a_disk_that_is_nearly_full(void **state) {
+    struct rig *r = rig_new();
+    struct node *n = rig_bootstrap(r, 1);
+    struct rig_link *l = rig_session(r, 1, 1);
+    expect_text(rig_set(l, 2, "k", "v"), "+OK\r\n");
+    struct replica_env_ops ops = *n->ops;
+    const struct replica_env_ops *real = n->ops;
+    ops.free_bytes = few_bytes;
+    n->ops = &ops;
+    n->o.min_free_bytes = 1001;
+    RIG_UNTIL(r, n->disk_low, 2000);
+    rig_write(l, 3, "SET", "k", "w", NULL);
+    rig_write(l, 4, "DEL", "k", NULL);
+    rig_run(r, 50);
+    assert_int_equal(rig_reply(l, LINK_KIND_WRITE, 3)->status, LINK_REFUSED);
+    assert_true(strncmp(rig_reply(l, LINK_KIND_WRITE, 3)->text, "-OOM", 4) == 0);
+    expect_text(rig_reply(l, LINK_KIND_WRITE, 4), ":1\r\n");
+    n->o.min_free_bytes = 500;
+    RIG_UNTIL(r, !n->disk_low, 2000);
+    expect_text(rig_set(l, 5, "k", "x"), "+OK\r\n");
+    n->ops = real;
+    rig_free(r);
+}
+
 static void test_a_node_that_does_not_bootstrap_waits(void **state) {
     struct rig *r = rig_new();
     struct node *n = rig_start(r, 1);
@@ -769,6 +831,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bootstrap),
         cmocka_unit_test(test_a_node_that_does_not_bootstrap_waits),
+        cmocka_unit_test(test_clock_jumps),
+        cmocka_unit_test(test_a_disk_that_is_nearly_full),
         cmocka_unit_test(test_write_and_read),
         cmocka_unit_test(test_a_write_is_answered_when_it_is_durable),
         cmocka_unit_test(test_a_repeated_write_runs_once),
