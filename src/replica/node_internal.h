@@ -156,6 +156,7 @@ struct node {
     uint64_t durable_index;
     struct log_vote vote; /* as durable */
     struct core *core;
+    bool removed;          /* from the membership: the core is down for good */
     bool restart_wanted;   /* M8: START the core again from our log */
     uint64_t commit_index; /* G3: the highest ever reported */
     uint64_t core_applied; /* the core's view: membership entries up to here were announced to it */

@@ -146,7 +146,9 @@ static void put_topology(struct node *n, struct buf *out) {
 }
 
 static void link_tell_topology(struct node *n, struct node_link *l) {
-    if (!l->greeted)
+    struct membership m;
+    node_membership(n, &m);
+    if (!l->greeted || m.count == 0) /* the core is down: told when it is up again */
         return;
     link_end_replies(l);
     put_topology(n, &l->out);

@@ -299,6 +299,37 @@ static bool node_on_message(struct node *n, uint64_t from, const char *address, 
     return true;
 }
 
+/* ---- members that are none any more ---- */
+
+/* Only the leader knows for certain: elsewhere, or before its own entry is applied, somebody that
+ * just joined may not stand in the membership yet. Ids are never used again, so it is for ever. */
+static void tell_removed(struct node *n, uint64_t id) {
+    struct membership m;
+    if (!node_is_leader(n) || n->barrier_index == 0 || n->core_applied < n->barrier_index ||
+        core_membership_uncommitted_index(n->core) != 0 || !store_knows_node_id(n->store, id))
+        return;
+    core_membership(n->core, &m);
+    if (membership_find(&m, id))
+        return;
+    buf_reset(&n->frame);
+    wire_put_removed(&n->frame, n->change_index);
+    node_send(n, id, buf_slice(&n->frame));
+}
+
+/* The core ends for good (node_settle()): no vote, no linearizable read, no write. The process
+ * stays, so that its gateways serve their clients through the other nodes, and no supervisor starts
+ * it over and over. */
+static void node_on_removed(struct node *n, uint64_t from, uint64_t index) {
+    if (n->removed || n->state != NODE_RUNNING)
+        return;
+    n->removed = n->restart_wanted = true;
+    log_error("removed", "node=%llu by=%llu membership=%llu text=%s", (unsigned long long)n->o.id,
+              (unsigned long long)from, (unsigned long long)index,
+              log_quote(slice_str("this node is no member of the cluster any more; stop it, and "
+                                  "empty its --data before it joins again")));
+    node_settle(n);
+}
+
 bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint8_t type,
                         struct slice payload) {
     if (n->state == NODE_FAILED)
@@ -309,6 +340,7 @@ bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint
     struct wire_read read;
     struct wire_status status;
     struct wire_piece piece;
+    uint64_t index;
     switch (type) {
     case WIRE_APPEND ... WIRE_TIMEOUT_NOW:
         return node_on_message(n, from, address, type, payload);
@@ -340,6 +372,12 @@ bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint
         if (!wire_decode_status(payload, &status))
             return false;
         node_on_status(n, from, &status);
+        tell_removed(n, from);
+        return true;
+    case WIRE_REMOVED:
+        if (!wire_decode_removed(payload, &index))
+            return false;
+        node_on_removed(n, from, index);
         return true;
     case WIRE_FETCH:
         if (!wire_decode_fetch(payload, &piece))

@@ -22,6 +22,14 @@ static void read_free(struct pending_read *r) {
     free(r);
 }
 
+/* Who was removed refuses at once what needs the others. */
+static uint64_t read_deadline(struct node *n) {
+    if (!n->removed)
+        return node_now(n) + NODE_READ_TIMEOUT_MS;
+    n->expire_at_ms = 0;
+    return node_now(n);
+}
+
 void node_read_enqueue(struct node *n, struct node_link *l, const struct link_read *in) {
     struct pending_read *r = xcalloc(1, sizeof *r + in->packed_argv.size);
     r->link = l;
@@ -29,7 +37,7 @@ void node_read_enqueue(struct node *n, struct node_link *l, const struct link_re
     r->db = in->db;
     r->index = in->min_index;
     r->size = in->packed_argv.size;
-    r->deadline_ms = node_now(n) + NODE_READ_TIMEOUT_MS;
+    r->deadline_ms = read_deadline(n);
     memcpy(r->packed_argv, in->packed_argv.data, r->size);
     l->reads_pending++;
     l->read_bytes_pending += r->size;
@@ -48,7 +56,7 @@ void node_read_index(struct node *n, struct node_link *l, const struct link_read
     r->id = ask->id;
     r->index = ask->min_index;
     r->index_only = true;
-    r->deadline_ms = node_now(n) + NODE_READ_TIMEOUT_MS;
+    r->deadline_ms = read_deadline(n);
     l->reads_pending++;
     bool confirmed = ask->flags & LINK_READ_STALE || PLANTED(PLANT_DIRECT_UNCONFIRMED);
     if (confirmed)
@@ -75,7 +83,7 @@ void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round) {
     struct pending_read *r = xcalloc(1, sizeof *r);
     r->peer_id = peer_id;
     r->id = round;
-    r->deadline_ms = node_now(n) + NODE_READ_TIMEOUT_MS;
+    r->deadline_ms = read_deadline(n);
     list_push_back(&n->reads_waiting, &r->node);
 }
 

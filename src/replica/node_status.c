@@ -112,6 +112,8 @@ void node_status_reply(struct node *n, struct buf *out) {
     put_u64(out, "leader", leader);
     reply_bulk_str(out, "ready");
     reply_bool(out, leader != 0 && n->state == NODE_RUNNING && !n->install);
+    reply_bulk_str(out, "removed");
+    reply_bool(out, n->removed);
     put_u64(out, "applied", store_applied_index(n->store));
     put_u64(out, "commit", n->commit_index);
     reply_bulk_str(out, "digest");

@@ -435,7 +435,7 @@ void node_settle(struct node *n) {
             }
             node_begin_restart(n);
         }
-        if (!list_empty(&n->writes) || n->state != NODE_DRAINING)
+        if (n->removed || !list_empty(&n->writes) || n->state != NODE_DRAINING)
             return;
         node_start_core(n);
     }

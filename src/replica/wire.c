@@ -332,3 +332,18 @@ bool wire_decode_piece(struct slice payload, struct wire_piece *ret) {
     ret->bytes = (uint32_t)ret->data.size;
     return reader_done(&r) && crc32c(0, ret->data) == crc;
 }
+
+void wire_put_removed(struct buf *out, uint64_t membership_index) {
+    size_t at = frame_open(out, WIRE_REMOVED);
+    buf_append_u64(out, membership_index);
+    frame_close(out, at);
+}
+
+bool wire_decode_removed(struct slice payload, uint64_t *ret_membership_index) {
+    struct reader r = reader_of(payload);
+    uint64_t index = reader_u64(&r);
+    if (!reader_done(&r) || index == 0)
+        return false;
+    *ret_membership_index = index;
+    return true;
+}

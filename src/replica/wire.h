@@ -21,6 +21,8 @@
  * snapshot index | u64 snapshot hash | u64 offset | u32 crc32c | lstr data (empty: not to be had
  * here)
  *
+ * REMOVED       u64 membership index           the leader, to a node that is no member any more
+ *
  * The snapshot hash is the low half of the file's: two nodes' snapshots of one index hold the same
  * state and are different files, unless one of them got it from the other.
  */
@@ -31,7 +33,7 @@
 
 #define WIRE_PREFACE "CTR1"
 enum {
-    WIRE_VERSION = 3,
+    WIRE_VERSION = 4,
     WIRE_FRAME_BYTES_MAX = 160 * 1024 * 1024, /* entries of the largest values, two at a time */
     WIRE_PIECE_BYTES = 256 * 1024,
 };
@@ -51,6 +53,7 @@ enum wire_type {
     WIRE_STATUS,
     WIRE_FETCH,
     WIRE_PIECE,
+    WIRE_REMOVED,
 };
 
 struct wire_hello {
@@ -106,6 +109,8 @@ void wire_put_status(struct buf *out, const struct wire_status *s);
 void wire_put_fetch(struct buf *out, const struct wire_piece *p);
 void wire_put_piece(struct buf *out, const struct wire_piece *p);
 
+void wire_put_removed(struct buf *out, uint64_t membership_index);
+
 enum wire_take { WIRE_TAKE_FRAME, WIRE_TAKE_MORE, WIRE_TAKE_BAD };
 /* Takes one frame off the front of *in; BAD: a size out of range. *ret_need: the frame's whole size
  * once known. */
@@ -121,3 +126,4 @@ bool wire_decode_read(uint8_t type, struct slice payload, struct wire_read *ret)
 bool wire_decode_status(struct slice payload, struct wire_status *ret);
 bool wire_decode_fetch(struct slice payload, struct wire_piece *ret);
 bool wire_decode_piece(struct slice payload, struct wire_piece *ret); /* the CRC is checked */
+bool wire_decode_removed(struct slice payload, uint64_t *ret_membership_index);

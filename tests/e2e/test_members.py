@@ -264,3 +264,17 @@ def test_few_nodes_that_move(cluster):
         wait_addresses(made)
     assert made.nodes[1].redis().get("a") == b"1"
     made.wait_equal_digests()
+
+
+def test_a_removed_node_knows(cluster):
+    """It says so, and its web server goes on through the others."""
+    made = cluster(3)
+    gone = made.followers()[0]
+    others = [n for n in made.nodes if n is not gone]
+    assert cotidal("member", "remove", gone.id, to=others[0])[0] == 0
+    assert cotidal("member", "remove", gone.id, to=others[1])[0] == 0  # it is none any more
+    eventually(lambda: "event=removed" in gone.log())
+    assert gone.put("through", b"1").status == 201
+    assert others[0].get("through").body == b"1" == gone.get("through").body
+    assert gone.http("GET", "/_/ready").status == 200
+    gone.stop()

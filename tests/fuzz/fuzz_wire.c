@@ -74,6 +74,11 @@ static bool rebuild(uint8_t type, struct slice payload, struct buf *out) {
             return false;
         wire_put_piece(out, &piece);
         return true;
+    case WIRE_REMOVED:
+        if (!wire_decode_removed(payload, &read.index))
+            return false;
+        wire_put_removed(out, read.index);
+        return true;
     default:
         return false;
     }

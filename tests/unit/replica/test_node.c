@@ -822,8 +822,26 @@ static void test_a_follower_is_removed(void **state) {
     assert_int_equal(m.count, 2);
     assert_int_equal(membership_voters(&m), 2);
     rig_set(l, 2, "k", "v");
-    rig_run(r, 3000); /* it does not disturb the others */
+    /* It is told, answers what needs nobody, and does not disturb the others. */
+    RIG_UNTIL(r, r->servers[3].node->removed, 2000);
+    struct rig_link *gone = rig_link(r, 3, 3);
+    rig_read(gone, 1, 0, "GET", "k", NULL);
+    rig_read(gone, 2, LINK_READ_STALE, "DBSIZE", NULL);
+    rig_write(gone, 1, "SESSION.OPEN", NULL);
+    rig_admin(gone, 3, "NODE.STATUS", NULL);
+    rig_turn(r);
+    assert_int_equal(rig_reply(gone, LINK_KIND_READ, 1)->status, LINK_UNAVAILABLE);
+    assert_int_equal(rig_reply(gone, LINK_KIND_READ, 2)->status, LINK_OK);
+    assert_int_equal(rig_reply(gone, LINK_KIND_WRITE, 1)->status, LINK_NOT_LEADER);
+    assert_non_null(strstr(rig_reply(gone, LINK_KIND_READ, 3)->text, "removed\r\n#t"));
+    uint64_t term = node_term(r->servers[1].node);
+    rig_run(r, 3000);
     assert_int_equal(rig_leader(r), 1);
+    assert_int_equal(node_term(r->servers[1].node), term);
+    /* Nor does it when it was down, and starts again. */
+    rig_kill(r, 3, MEM_DISK_KILL);
+    rig_start(r, 3);
+    RIG_UNTIL(r, r->servers[3].node->removed, 2000);
     rig_free(r);
 }
 

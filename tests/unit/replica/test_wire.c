@@ -74,6 +74,8 @@ static bool decode(uint8_t type, struct slice payload, struct decoded *d) {
         return wire_decode_fetch(payload, &d->piece);
     case WIRE_PIECE:
         return wire_decode_piece(payload, &d->piece);
+    case WIRE_REMOVED:
+        return wire_decode_removed(payload, &d->read.index);
     default:
         return wire_decode_message(type, payload, &d->message, &d->entries, &d->capacity) ||
                wire_decode_read(type, payload, &d->read);
@@ -146,7 +148,7 @@ static struct core_message install(void) {
             .descriptor = slice_str("a descriptor")}};
 }
 
-enum { FRAMES = 15 };
+enum { FRAMES = 16 };
 
 /* The frames, and what there is to say about each when it decodes. */
 static void put_frame(int which, struct buf *out) {
@@ -206,6 +208,9 @@ static void put_frame(int which, struct buf *out) {
         break;
     case 13:
         wire_put_piece(out, &piece);
+        break;
+    case 14:
+        wire_put_removed(out, 55);
         break;
     default:
         log_of_every_kind(&log); /* a heartbeat */
