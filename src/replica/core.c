@@ -459,6 +459,15 @@ static void forget_silent_leader(struct core *c, uint64_t now_ms) {
     r->follower_state.current_leader.address = NULL;
 }
 
+/* A rejection of what this peer has acknowledged since we lead has been overtaken by the
+ * acknowledgement. Ordered connections (M9) do not bring one; the library, when it is probing,
+ * takes it, and then sends that peer no entries any more. */
+static bool overtaken(const struct core *c, const struct core_message *m) {
+    return c->raft.state == RAFT_LEADER && m->term == c->raft.current_term &&
+           m->append_result.rejected > 0 &&
+           m->append_result.rejected <= core_match_index(c, m->peer_id);
+}
+
 static void append_to_raft(struct core *c, const struct core_message *m,
                            struct raft_append_entries *ae) {
     uint32_t n = m->append.count;
@@ -521,6 +530,11 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
         install_to_raft(m, &rm.install_snapshot);
         break;
     case CORE_MSG_APPEND_RESULT:
+        if (overtaken(c, m)) {
+            *ret =
+                (struct core_update){.term = c->raft.current_term, .voted_for = c->raft.voted_for};
+            return 0;
+        }
         rm.append_entries_result = (struct raft_append_entries_result){
             .version = 2,
             .term = m->term,

@@ -274,6 +274,7 @@ void fault_step(void *arg, uint64_t pace_us) {
     enum fault_kind kind = faults[sim_rand(ARRAY_COUNT(faults))];
     if (sim.focus >= 0 && sim_chance(400))
         kind = (enum fault_kind)sim.focus;
-    fault_do(kind);
+    if (!sim.held)
+        fault_do(kind);
     sim_at(sim.now_us + 3000 + sim_rand(pace_us), fault_step, NULL, pace_us);
 }

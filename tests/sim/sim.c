@@ -297,7 +297,9 @@ static void second_act(uint64_t pace_us) {
     if (sim.o.isolate && sim.o.slow_link && sim_chance(400)) {
         exile = server_leader();
         fault_exile();
+        sim.held = true;
         run_until(sim.now_us + 200000 + sim_rand(1000000));
+        sim.held = false;
     }
     sim.minority_down = true;
     for (int dead = 0; dead < sim.o.voters / 2;) {

@@ -119,6 +119,7 @@ struct sim {
     unsigned connection[SERVERS_MAX + 1][SERVERS_MAX + 1];
     uint64_t last_at_us[SERVERS_MAX + 1][SERVERS_MAX + 1];
     bool faults, quiet;
+    bool held;          /* no new faults: those under way last */
     bool minority_down; /* as many voters as the others must bear are down for good */
     uint16_t connections;
     uint64_t leap_ms; /* that the wall clocks of all have made */

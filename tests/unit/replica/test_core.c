@@ -517,6 +517,48 @@ static void test_leader_replicates_and_commits(void **state) {
 
 /* ---- codes ---- */
 
+static void answer(struct bench *b, uint64_t from, uint64_t rejected, uint64_t last_index) {
+    struct core_message m = {.type = CORE_MSG_APPEND_RESULT,
+                             .peer_id = from,
+                             .term = core_term(b->core),
+                             .append_result = {.rejected = rejected, .last_index = last_index}};
+    assert_int_equal(receive(b, &m), 0);
+}
+
+/* The most entries that a message to `to` holds within the next heartbeats. */
+static uint32_t entries_sent_to(struct bench *b, uint64_t to) {
+    uint32_t most = 0;
+    for (int i = 0; i < 3; i++) {
+        b->now_ms = core_deadline_ms(b->core);
+        assert_int_equal(core_timeout(b->core, b->now_ms, &b->u), 0);
+        for (uint32_t k = 0; k < b->u.message_count; k++)
+            if (b->u.messages[k].peer_id == to && b->u.messages[k].type == CORE_MSG_APPEND &&
+                b->u.messages[k].append.count > most)
+                most = b->u.messages[k].append.count;
+        answer(b, 3, 0, core_last_index(b->core));
+    }
+    return most;
+}
+
+static void test_an_overtaken_rejection_is_dropped(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    become_leader(&b);
+    assert_int_equal(submit(&b, CORE_COMMAND, "x"), 0);
+    uint64_t last = core_last_index(b.core);
+    persisted(&b, last);
+    answer(&b, 2, 0, last);
+    answer(&b, 3, 0, last);
+    /* Nothing of 2 for so long that it is probed again. */
+    for (int i = 0; i < 15; i++)
+        (void)entries_sent_to(&b, 2);
+    assert_int_equal(core_role(b.core), CORE_LEADER);
+    answer(&b, 2, last, last - 1);
+    assert_int_equal(submit(&b, CORE_COMMAND, "y"), 0);
+    assert_int_equal(entries_sent_to(&b, 2), 1);
+    bench_fini(&b);
+}
+
 static void test_follower_takes_no_entries(void **state) {
     struct bench b;
     bench_init(&b, 3, 0, 7);
@@ -710,6 +752,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_known_entries_come_back_once),
         cmocka_unit_test(test_conflicting_tail_is_replaced),
         cmocka_unit_test(test_leader_replicates_and_commits),
+        cmocka_unit_test(test_an_overtaken_rejection_is_dropped),
         cmocka_unit_test(test_follower_takes_no_entries),
         cmocka_unit_test(test_one_membership_at_a_time),
         cmocka_unit_test(test_catch_up),
