@@ -28,6 +28,7 @@ void history_return(struct history *h, int op, uint64_t answer) {
 
 void history_give_up(struct history *h, int op, bool perhaps) {
     h->ops[op].ignored = !perhaps;
+    h->open += perhaps;
 }
 
 /* ---- the search ---- */

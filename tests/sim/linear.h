@@ -19,7 +19,7 @@ struct history_op {
 };
 struct history {
     struct history_op ops[HISTORY_MAX];
-    int count;
+    int count, open; /* open: given up, and perhaps applied */
     uint64_t clock;
     uint64_t last_seen; /* a value that a finished operation saw or wrote, for clients to base a CAS
                            on */

@@ -429,14 +429,14 @@ static void print_stats(void) {
            "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu (%lu of them direct), stale reads %lu, gateways lost %lu, leaps "
            "of time %lu, "
-           "unknown %lu, not applied %lu, replayed %lu, violations %lu\n",
+           "unknown %lu, not applied %lu, replayed %lu, undecided %lu, violations %lu\n",
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
            stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
            stats.source_changes, stats.asked_again, stats.joins, stats.removals, stats.deaths,
            stats.wipes, stats.writes, stats.reads, stats.direct, stats.stale_reads,
            stats.gateway_deaths, stats.leaps, stats.unknown, stats.not_applied, stats.replayed,
-           stats.violations);
+           stats.undecided, stats.violations);
 }
 
 /* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing

@@ -132,8 +132,8 @@ struct sim {
 extern struct sim sim;
 
 struct sim_stats {
-    uint64_t stale_reads, gateway_deaths, leaps, runs, events, messages, lost_messages, crashes,
-        power_cuts, restarts, partitions, resets, elections, background, installs, resumed,
+    uint64_t undecided, stale_reads, gateway_deaths, leaps, runs, events, messages, lost_messages,
+        crashes, power_cuts, restarts, partitions, resets, elections, background, installs, resumed,
         source_changes, asked_again, joins, removals, deaths, wipes, pauses, writes, reads, direct,
         unknown, not_applied, replayed, io_errors, violations;
 };
