@@ -86,9 +86,16 @@ static bool taken(const struct config *c, int i) {
     return c->taken[i / 64] >> (i % 64) & 1;
 }
 
+static bool is_open(const struct history_op *o) {
+    return o->back == UINT64_MAX;
+}
+
+static bool is_left(const struct history *h, const struct config *c, int i) {
+    return !h->ops[i].ignored && !taken(c, i);
+}
+
 /* Whether op can come next at `value`; the value after it. */
 static bool op_fits(const struct history_op *o, uint64_t value, uint64_t *ret_value) {
-    bool open = o->back == UINT64_MAX;
     *ret_value = value;
     switch (o->kind) {
     case HISTORY_READ:
@@ -99,9 +106,78 @@ static bool op_fits(const struct history_op *o, uint64_t value, uint64_t *ret_va
     case HISTORY_CAS:
         if (value == o->old)
             *ret_value = o->value;
-        return open || o->answer == (value == o->old);
+        return is_open(o) || o->answer == (value == o->old);
     }
     return false;
+}
+
+/* The earliest return among the operations that are left bounds what may come next. UINT64_MAX:
+ * nothing is left that was answered. */
+static uint64_t earliest_return(const struct history *h, const struct config *c) {
+    uint64_t bound = UINT64_MAX;
+    for (int i = 0; i < h->count; i++)
+        if (is_left(h, c, i) && h->ops[i].back < bound)
+            bound = h->ops[i].back;
+    return bound;
+}
+
+/* Takes every answered operation that may come next, fits and leaves the value as it is: if there
+ * is an order at all, there is one in which it comes now. False when nothing answered is left. */
+static bool take_idle(const struct history *h, struct config *c, uint64_t *ret_bound) {
+    for (;;) {
+        uint64_t bound = earliest_return(h, c), after;
+        bool some = false;
+        if (bound == UINT64_MAX)
+            return false;
+        for (int i = 0; i < h->count; i++) {
+            const struct history_op *o = &h->ops[i];
+            if (is_left(h, c, i) && !is_open(o) && o->call <= bound && o->kind != HISTORY_WRITE &&
+                op_fits(o, c->value, &after) && after == c->value) {
+                c->taken[i / 64] |= 1ull << (i % 64);
+                some = true;
+            }
+        }
+        *ret_bound = bound;
+        if (!some)
+            return true;
+    }
+}
+
+/* Whether an operation that was never answered can explain anything if it comes now: its value is
+ * seen by another, or a CAS has to fail that would succeed at the value that is there. If neither,
+ * an order with it is one without it as well. */
+static bool explains(const struct history *h, const struct config *c, int op) {
+    const struct history_op *o = &h->ops[op];
+    if (o->kind == HISTORY_READ || (o->kind == HISTORY_CAS && o->old != c->value))
+        return false;
+    for (int i = 0; i < h->count; i++) {
+        const struct history_op *other = &h->ops[i];
+        if (i == op || !is_left(h, c, i))
+            continue;
+        if (other->kind == HISTORY_READ && !is_open(other) && other->answer == o->value)
+            return true;
+        bool failed = other->kind == HISTORY_CAS && !is_open(other) && !other->answer;
+        if (failed ? other->old == c->value : other->kind == HISTORY_CAS && other->old == o->value)
+            return true;
+    }
+    return false;
+}
+
+/* Whether somebody who is left, other than op, must find the value that is there, which nobody who
+ * is left can bring back. */
+static bool is_missed(const struct history *h, const struct config *c, int op) {
+    bool missed = false;
+    for (int i = 0; i < h->count; i++) {
+        const struct history_op *o = &h->ops[i];
+        if (i == op || !is_left(h, c, i))
+            continue;
+        if (o->kind != HISTORY_READ && o->value == c->value)
+            return false;
+        if (!is_open(o) && ((o->kind == HISTORY_READ && o->answer == c->value) ||
+                            (o->kind == HISTORY_CAS && o->answer && o->old == c->value)))
+            missed = true;
+    }
+    return missed;
 }
 
 static bool too_many(const struct visited *v) {
@@ -109,23 +185,14 @@ static bool too_many(const struct visited *v) {
 }
 
 static bool search(const struct history *h, struct visited *v, struct config c) {
-    /* The earliest return among the operations that are left bounds what may come next. */
-    uint64_t bound = UINT64_MAX;
-    bool left = false;
-    for (int i = 0; i < h->count; i++)
-        if (!h->ops[i].ignored && !taken(&c, i) && h->ops[i].back != UINT64_MAX) {
-            left = true;
-            if (h->ops[i].back < bound)
-                bound = h->ops[i].back;
-        }
-    if (!left)
+    uint64_t bound;
+    if (!take_idle(h, &c, &bound))
         return true;
     for (int i = 0; i < h->count && !too_many(v); i++) {
         const struct history_op *o = &h->ops[i];
         struct config next = c;
-        /* A read that was never answered explains nothing. */
-        if (o->ignored || taken(&c, i) || o->call > bound ||
-            (o->kind == HISTORY_READ && o->back == UINT64_MAX) || !op_fits(o, c.value, &next.value))
+        if (!is_left(h, &c, i) || o->call > bound || (is_open(o) && !explains(h, &c, i)) ||
+            !op_fits(o, c.value, &next.value) || (next.value != c.value && is_missed(h, &c, i)))
             continue;
         next.taken[i / 64] |= 1ull << (i % 64);
         if (visited_put(v, &next) && search(h, v, next))

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/rand.h"
 #include "linear.h"
 #include "verdict.h"
 
@@ -182,13 +183,86 @@ static void test_bounds(void **state) {
     free(text);
 }
 
+/* Every order, by hand: those without an answer may be left out. */
+static bool any_order(const struct history *h, unsigned taken, uint64_t value) {
+    uint64_t bound = UINT64_MAX;
+    for (int i = 0; i < h->count; i++)
+        if (!h->ops[i].ignored && !(taken >> i & 1) && h->ops[i].back < bound)
+            bound = h->ops[i].back;
+    if (bound == UINT64_MAX)
+        return true;
+    for (int i = 0; i < h->count; i++) {
+        const struct history_op *o = &h->ops[i];
+        bool answered = o->back != UINT64_MAX, hit = value == o->old;
+        uint64_t after =
+            o->kind == HISTORY_WRITE || (o->kind == HISTORY_CAS && hit) ? o->value : value;
+        if (o->ignored || (taken >> i & 1) || o->call > bound ||
+            (answered && o->kind == HISTORY_READ && o->answer != value) ||
+            (answered && o->kind == HISTORY_CAS && o->answer != hit))
+            continue;
+        if (any_order(h, taken | 1u << i, after))
+            return true;
+    }
+    return false;
+}
+
+static struct history random_history(struct rand *r) {
+    struct history h = {0};
+    int open[3], running = 0;
+    uint64_t next = 1;
+    while (h.count < 8 || running > 0) {
+        if (running < 3 && h.count < 8 && rand_below(r, 2) == 0) {
+            enum history_kind kind = (enum history_kind)rand_below(r, 3);
+            uint64_t value = kind == HISTORY_READ ? 0 : next++;
+            open[running++] = history_call(&h, kind, value, rand_below(r, next));
+        } else if (running > 0) {
+            int at = (int)rand_below(r, (uint64_t)running), op = open[at];
+            open[at] = open[--running];
+            if (rand_below(r, 3) == 0)
+                history_give_up(&h, op, rand_below(r, 4) != 0);
+            else
+                history_return(&h, op,
+                               h.ops[op].kind == HISTORY_READ ? rand_below(r, next)
+                                                              : rand_below(r, 2));
+        }
+    }
+    return h;
+}
+
+/* What the search leaves out must not be missed. */
+static void test_search_against_every_order(void **state) {
+    struct rand r = {.state = 20};
+    int right = 0, wrong = 0;
+    for (int i = 0; i < 20000; i++) {
+        struct history h = random_history(&r);
+        bool expected = any_order(&h, 0, 0);
+        if (history_linearizable(&h) != expected)
+            fail_msg("history %d: %d, not %d", i, !expected, expected);
+        *(expected ? &right : &wrong) += 1;
+    }
+    assert_true(right > 500 && wrong > 500);
+}
+
+/* Unanswered writes that nobody saw cost nothing, however many. */
+static void test_many_unknown(void **state) {
+    struct history h = {0};
+    for (uint64_t i = 1; i <= 60; i++)
+        history_give_up(&h, history_call(&h, HISTORY_WRITE, i, 0), true);
+    for (uint64_t i = 0; i < 60; i++)
+        history_return(&h, history_call(&h, HISTORY_READ, 0, 0), i / 2 + 1);
+    assert_int_equal(history_search(&h, 100000), HISTORY_LINEARIZABLE);
+    history_return(&h, history_call(&h, HISTORY_READ, 0, 0), 3);
+    assert_int_equal(history_search(&h, 100000), HISTORY_WRONG);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_counters), cmocka_unit_test(test_bad_counters),
         cmocka_unit_test(test_good_texts),    cmocka_unit_test(test_bad_texts),
         cmocka_unit_test(test_registers),     cmocka_unit_test(test_keys_are_apart),
         cmocka_unit_test(test_malformed),     cmocka_unit_test(test_any_beginning),
-        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_bounds),        cmocka_unit_test(test_search_against_every_order),
+        cmocka_unit_test(test_many_unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
