@@ -34,6 +34,8 @@
     X(LOCAL_CLOCK, "local-clock", "apply takes the time from the local clock")                     \
     X(DIGEST_DELETE, "digest-delete", "a deletion leaves the digest as it was")                    \
     X(TORN_TAIL, "torn-tail", "a torn record at the log's end is accepted")                        \
+    X(DAMAGE_IGNORED, "damage-ignored", "what a scrub finds is passed over")                       \
+    X(DIFFERENCE_IGNORED, "difference-ignored", "digests of other nodes are not compared")         \
     X(SNAPSHOT_EARLY, "snapshot-early", "an installed snapshot is announced before it is complete")
 
 #define PLANT_ENUM(name, text, help) PLANT_##name,

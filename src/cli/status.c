@@ -41,7 +41,10 @@ static void fill_row(struct row *row, const json_t *status, const json_t *member
     snprintf(row->cells[0], size, "%s", id == number_of(status, "leader") ? "*" : "");
     snprintf(row->cells[1], size, "%" PRIu64, id);
     snprintf(row->cells[2], size, "%.20s", text_of(member, "role"));
-    if (alive)
+    const char *health = text_of(member, "health");
+    if (alive && *health && strcmp(health, "sound") != 0)
+        snprintf(row->cells[3], size, "up, %.20s", health);
+    else if (alive)
         snprintf(row->cells[3], size, "up");
     else if (age_ms)
         snprintf(row->cells[3], size, "down %" PRIu64 " s", age_ms / 1000);
@@ -127,6 +130,38 @@ static void print_work(const json_t *members) {
     }
 }
 
+/* Copies that are wrong, and what is done about it. True when there is one. */
+static bool print_health(const json_t *members) {
+    bool any = false;
+    size_t i;
+    const json_t *member;
+    json_array_foreach(members, i, member) {
+        const char *health = text_of(member, "health");
+        uint64_t id = number_of(member, "id");
+        if (!is_alive(member) || !*health || strcmp(health, "sound") == 0)
+            continue;
+        any = true;
+        if (strcmp(health, "repair") == 0)
+            printf("\nNode %" PRIu64
+                   "'s copy is wrong: it answers no reads, and makes its copy anew "
+                   "from its snapshot and its log.\n",
+                   id);
+        else if (strcmp(health, "doubtful") == 0)
+            printf("\nNode %" PRIu64
+                   "'s copy differs from another one, and there is no majority that "
+                   "says which is right: it answers no reads. Look at the logs of both nodes; "
+                   "`cotidal check DIR` says whether a stopped node's files are right.\n",
+                   id);
+        else
+            printf("\nNode %" PRIu64
+                   "'s copy is wrong, and making it anew did not help: it answers no "
+                   "reads. Keep its data folder for whoever looks into it, and let the node join "
+                   "again with an empty one.\n",
+                   id);
+    }
+    return any;
+}
+
 /* The table and a verdict; returns the exit code. */
 static int print_status(const json_t *status) {
     const json_t *members = json_object_get(status, "members");
@@ -147,6 +182,7 @@ static int print_status(const json_t *status) {
         printf("\nThe disk of node %" PRIu64
                " is nearly full: while it leads, writes that add data are refused.\n",
                number_of(status, "node"));
+    bool wrong = print_health(members);
 
     enum digest_verdict verdict = compare_digests(members);
     if (alive > 1 && verdict == DIGESTS_EQUAL)
@@ -161,7 +197,7 @@ static int print_status(const json_t *status) {
             "the node that disagrees with the other two.\n");
     if (!number_of(status, "leader"))
         printf("\nThere is no leader: a majority of the voters must be up and reach each other.\n");
-    return verdict == DIGESTS_DIFFER || !number_of(status, "leader") ? CLI_NO : CLI_OK;
+    return wrong || verdict == DIGESTS_DIFFER || !number_of(status, "leader") ? CLI_NO : CLI_OK;
 }
 
 int cli_status(const struct cli_args *args) {

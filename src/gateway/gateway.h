@@ -26,6 +26,7 @@
 #include "net/stream.h"
 
 struct conn;
+struct node_gauges;
 
 struct gateway_env {
     uint64_t (*now_ms)(void *env);  /* monotonic */
@@ -50,6 +51,7 @@ struct gateway_options {
     uint32_t write_stall_timeout_ms; /* a client that takes nothing of its answers: 60,000 */
     uint32_t upstream_timeout_ms;    /* time limit of a request; 0: the upstream's */
     uint16_t redis_port;             /* as INFO and CLIENT LIST report it */
+    const struct node_gauges *node; /* of the node in this process, borrowed; NULL: there is none */
 };
 
 struct gateway_shared;

@@ -2,6 +2,7 @@
 #include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/pack.h"
+#include "replica/gauges.h"
 
 enum { STATUS_TIMEOUT_MS = 2000 };
 
@@ -91,7 +92,9 @@ void http_ready_get(struct http_request *r, const struct http_input *in) {
     struct upstream_status up;
     (void)in;
     upstream_get_status(gw->upstream, &up);
-    bool ready = up.ready && !gw->draining;
+    const struct node_gauges *node = gw->options.node;
+    bool sound = !node || NODE_GAUGE_GET(node, health) == 0;
+    bool ready = up.ready && sound && !gw->draining;
     struct buf *out = http_begin(r, ready ? 200 : 503);
     http1_put_header(out, "Cache-Control", slice_str("no-store"));
     if (!ready)
@@ -99,7 +102,16 @@ void http_ready_get(struct http_request *r, const struct http_input *in) {
     http_end(r, out, "text/plain; charset=utf-8",
              slice_str(ready          ? "ready\n"
                        : gw->draining ? "not ready: stopping\n"
+                       : !sound       ? "not ready: this node's copy is wrong, or in doubt\n"
                                       : "not ready: no leader is known\n"));
+}
+
+/* Of the database node in this process. */
+static void append_node(struct buf *text, const struct node_gauges *node) {
+#define NODE_GAUGE_APPEND(name, type, help)                                                        \
+    metrics_append_one(text, "node_" #name, #type, help, NODE_GAUGE_GET(node, name));
+    NODE_GAUGES(NODE_GAUGE_APPEND)
+#undef NODE_GAUGE_APPEND
 }
 
 void http_metrics_get(struct http_request *r, const struct http_input *in) {
@@ -111,6 +123,8 @@ void http_metrics_get(struct http_request *r, const struct http_input *in) {
     gateway_sum_metrics(gw, &m);
     upstream_get_status(gw->upstream, &up);
     metrics_append(&text, &m);
+    if (gw->options.node)
+        append_node(&text, gw->options.node);
     metrics_append_one(&text, "upstream_ready", "gauge",
                        "Whether the answering thread knows a leader and reaches it.", up.ready);
     metrics_append_one(&text, "upstream_links_up", "gauge",

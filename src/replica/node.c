@@ -94,6 +94,7 @@ int node_new(const struct node_options *options, const struct replica_env_ops *o
     ops->random(env, &n->tag_next, sizeof n->tag_next);
     n->tag_next |= 1ull << 63;
     n->members_version = 1;
+    n->scrub_at_ms = node_now(n) + n->o.scrub_every_ms;
     int rc = node_load_state(n, ret_error);
     if (rc < 0) {
         node_abandon(n);
@@ -117,6 +118,7 @@ static void node_release(struct node *n) {
     node_joins_fail(n, NULL);
     node_install_fini(n);
     node_retire_fini(n);
+    node_integrity_fini(n);
     node_fetch_fini(n);
     node_backup_drop(n);
     core_free(n->core);
@@ -173,7 +175,7 @@ void node_abandon(struct node *n) {
 
 bool node_idle(const struct node *n) {
     return list_empty(&n->writes) && !n->taking && !node_backup_copying(n) && !n->compacting &&
-           !n->fetch_job && node_install_idle(n);
+           !n->fetch_job && node_install_idle(n) && node_integrity_idle(n);
 }
 
 /* ---- time ---- */
@@ -226,6 +228,7 @@ static void node_stop_tick(struct node *n, uint64_t now) {
     node_leadership_lost(n);
     node_flush_links(n);
     node_install_drop(n);
+    node_scrub_cancel(n);
     if (!node_idle(n))
         return; /* a copy of the store must not outlive it */
     void (*done)(void *) = n->stop_done;
@@ -274,10 +277,13 @@ void node_tick(struct node *n) {
         n->status_at_ms = now + NODE_STATUS_EVERY_MS;
         node_look_at_disk(n);
         node_send_status(n);
+        node_gauges_update(n);
     }
     if (n->install)
         node_install_tick(n);
     node_fetch_tick(n);
+    if (n->state != NODE_FAILED)
+        node_integrity_tick(n);
     node_sweep(n, now);
     node_settle(n);
     node_handover_turn(n);
@@ -335,6 +341,10 @@ bool node_is_leader(const struct node *n) {
 
 bool node_handing_over(const struct node *n) {
     return n->handover_to != 0;
+}
+
+int node_health(const struct node *n) {
+    return (int)n->health;
 }
 
 uint64_t node_applied_index(const struct node *n) {

@@ -18,6 +18,7 @@
 #include "replica/env.h"
 
 struct node;
+struct node_gauges;
 struct node_link;
 struct store_gate;
 
@@ -50,6 +51,8 @@ struct node_options {
                                       snapshot_log_bytes */
     uint64_t snapshot_rate_bytes;  /* handed out a second, at least 64 KiB; 0: no limit */
     uint32_t snapshot_piece_bytes; /* asked for at a time; 0: WIRE_PIECE_BYTES, the most */
+    uint64_t scrub_every_ms;       /* how often all records are counted up; 0: never */
+    struct node_gauges *gauges;    /* NULL: nobody looks; outlives the node */
     uint64_t log_segment_bytes;    /* 0: the log's default */
     uint64_t map_bytes;            /* of the store */
     uint64_t max_data_bytes;       /* quota; 0: none */
@@ -111,6 +114,9 @@ struct node_counters {
     uint64_t installs_resumed;        /* went on with what had been fetched before */
     uint64_t install_sources_changed; /* went on with another node */
     uint64_t pieces_asked_again;
+    uint64_t digest_checks, digest_differences; /* in the log; anywhere */
+    uint64_t scrubs, scrub_bytes;               /* that went through */
+    uint64_t repairs;
 };
 const struct node_counters *node_counters(const struct node *n);
 
@@ -119,6 +125,7 @@ uint64_t node_id(const struct node *n);
 uint64_t node_term(const struct node *n);
 uint64_t node_leader_id(const struct node *n);
 bool node_is_leader(const struct node *n);
+int node_health(const struct node *n); /* enum node_health, wire.h */
 uint64_t node_applied_index(const struct node *n);
 struct store;
 struct store *node_store(struct node *n);

@@ -25,6 +25,7 @@
 #include "base/num.h"
 #include "base/reply.h"
 #include "replica/node_internal.h"
+#include "store/check.h"
 
 enum {
     FORGET_AFTER_MS = 60000,
@@ -74,7 +75,9 @@ bool node_backup_copying(const struct node *n) {
 
 static int copy_run(void *arg) {
     struct backup *b = arg; /* the store stays open, and nothing else of the node is touched here */
-    return store_snapshot_write(b->owner->store, b->path, &b->info);
+    int rc = store_snapshot_write(b->owner->store, b->path, &b->info);
+    struct store_check check; /* it may be all that there is one day */
+    return rc == 0 ? store_check_snapshot(b->path, &b->info, NULL, NULL, &check) : rc;
 }
 
 static void copy_finished(void *arg, int status) {
@@ -88,6 +91,8 @@ static void copy_finished(void *arg, int status) {
     unlink(b->path);
     b->used_ms = node_now(n);
     b->state = status < 0 ? BACKUP_FAILED : BACKUP_READY;
+    if (status == -EBADMSG)
+        node_integrity_damaged(n, "what a backup holds does not add up to the digest");
     if (status < 0) {
         snprintf(b->reason, sizeof b->reason, "%s", strerror(-status));
         log_error("backup-failed", "node=%llu reason=%s", (unsigned long long)n->o.id,
@@ -125,7 +130,8 @@ void node_backup_tick(struct node *n) {
         return;
     if (n->state != NODE_RUNNING || node_now(n) >= b->used_ms + FORGET_AFTER_MS)
         backup_free(b);
-    else if (b->state == BACKUP_WAITING && !n->install && store_applied_index(n->store) >= b->index)
+    else if (b->state == BACKUP_WAITING && !n->install && node_may_serve(n) &&
+             store_applied_index(n->store) >= b->index)
         copy_begin(b);
 }
 
@@ -144,7 +150,7 @@ static void begin(struct node *n, uint64_t index, struct buf *reply) {
         reply_error(reply, "BUSY node %llu is taking another backup", (unsigned long long)n->o.id);
         return;
     }
-    if (n->state != NODE_RUNNING || n->install) {
+    if (n->state != NODE_RUNNING || n->install || !node_may_serve(n)) {
         reply_error(reply, "BUSY node %llu cannot take a backup now", (unsigned long long)n->o.id);
         return;
     }

@@ -199,7 +199,7 @@ void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p) {
     struct peer *peer = node_peer(n, from);
     if (!peer || waits_already(n, from, p))
         return;
-    struct served_file *file = served_get(n, p->index, p->hash);
+    struct served_file *file = node_may_serve(n) ? served_get(n, p->index, p->hash) : NULL;
     if (!file) {
         answer(n, from, p, slice_of(NULL, 0));
         return;
@@ -230,19 +230,21 @@ void node_fetch_fini(struct node *n) {
 
 /* ---- what is kept for them ---- */
 
-/* The last entry that a follower has which keeps up, or which fetches a snapshot of ours, of all
- * such the lowest: the log is not cut behind its back while it is on its way. That entry itself is
- * kept, since an AppendEntries names the term of the one before. */
-uint64_t node_log_floor(const struct node *n) {
+/* The last entry that a follower has which keeps up, of all such the lowest; or, of those who fetch
+ * a snapshot of ours, the one up to which that goes. The log is not cut behind their backs while
+ * they are on their way. That entry itself is kept, since an AppendEntries names the term of the
+ * one before. */
+uint64_t node_log_floor(const struct node *n, bool of_fetchers) {
     uint64_t floor = UINT64_MAX, now = node_now(n);
     if (!n->leading)
         return floor;
     LIST_FOREACH (it, (struct list *)&n->peers) {
         const struct peer *p = LIST_ENTRY(it, struct peer, node);
         uint64_t has = core_match_index(n->core, p->id);
-        if (p->fetched_ms != 0 && now - p->fetched_ms < NODE_LAGGARD_MS && p->fetch_index > has)
+        bool fetches = p->fetched_ms != 0 && now - p->fetched_ms < NODE_LAGGARD_MS;
+        if (fetches && p->fetch_index > has)
             has = p->fetch_index;
-        if (p->heard_ms != 0 && now - p->heard_ms < NODE_LAGGARD_MS &&
+        if (p->heard_ms != 0 && now - p->heard_ms < NODE_LAGGARD_MS && fetches == of_fetchers &&
             has >= n->memlog.first_index && has < floor)
             floor = has;
     }

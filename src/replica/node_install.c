@@ -184,6 +184,15 @@ void node_install_tidy(struct node *n) {
         parked_discard(n);
 }
 
+/* The folder of a new store is free for somebody else. */
+bool node_install_make_room(struct node *n) {
+    if (n->parked && n->parked->busy)
+        return false;
+    if (n->parked)
+        parked_discard(n);
+    return !n->install;
+}
+
 bool node_install_idle(const struct node *n) {
     return !n->install && !(n->parked && n->parked->busy) && !n->retiring;
 }
@@ -335,7 +344,7 @@ static void install_written(void *arg, int status) {
 
 /* ---- checking and copying ---- */
 
-static int install_count_up(struct store *s, struct hash128 digest) {
+int node_store_count_up(struct store *s, struct hash128 digest) {
     struct store_view *view;
     struct hash128 found = {0};
     int rc = store_view_new(s, &view);
@@ -364,7 +373,7 @@ static int install_prepare(void *arg) {
         rc = node_store_open(i->owner, i->incoming, &i->store);
     if (rc > 0)
         rc = -EBADMSG;
-    return rc == 0 ? install_count_up(i->store, i->info.digest) : rc;
+    return rc == 0 ? node_store_count_up(i->store, i->info.digest) : rc;
 }
 
 static void install_prepared(void *arg, int status) {
@@ -434,6 +443,8 @@ static void install_go_on(struct node *n) {
     if (!i || i->stage != INSTALL_FETCHES || n->state == NODE_FAILED)
         return;
     if (i->written == i->info.file_bytes && !i->busy) {
+        if (n->rebuild) /* it works in the same folder */
+            return;
         drop_pieces(i);
         i->stage = INSTALL_CHECKS;
         start_job(i, install_prepare, install_prepared);
@@ -574,14 +585,35 @@ void node_retire_fini(struct node *n) {
     n->retiring = NULL;
 }
 
-/* Puts the prepared store in the place of the old one. Whatever of this a crash leaves undone, the
- * next start completes from snapshot.meta; so the renames need no flush. */
-static int install_swap(struct node *n, struct install *i) {
-    char path[4096], old[4096], dir[4096], aside[4096];
-    node_snapshot_path(n, i->snapshot.index, path);
-    node_snapshot_path(n, n->snapshot.index, old);
+/* Puts an open store, whose folder is `from`, in the place of ours; takes it. The old one goes, and
+ * the file `snapshot` with it when that is not NULL. What a crash leaves undone the next start
+ * completes from snapshot.meta; so the renames need no flush. */
+int node_store_swap(struct node *n, const char *from, struct store *s, const char *snapshot) {
+    char dir[4096], aside[4096];
     snprintf(dir, sizeof dir, "%s/store", n->o.dir);
     snprintf(aside, sizeof aside, "%s/store.old", n->o.dir);
+    node_gate_close(n);
+    if (n->view)
+        store_view_free(n->view);
+    n->view = NULL;
+    if (rename(dir, aside) < 0 || rename(from, dir) < 0) {
+        int rc = -errno;
+        store_abandon(s);
+        return rc;
+    }
+    store_moved(s, dir);
+    retire(n, n->store, aside, snapshot ? snapshot : "");
+    n->store = s;
+    node_integrity_forget(n);
+    if (node_may_serve(n))
+        node_gate_open(n);
+    return 0;
+}
+
+static int install_swap(struct node *n, struct install *i) {
+    char path[4096], old[4096];
+    node_snapshot_path(n, i->snapshot.index, path);
+    node_snapshot_path(n, n->snapshot.index, old);
     unlink(i->resume);
     int rc = node_rename_durably(n, i->part, path);
     if (rc == 0)
@@ -591,20 +623,10 @@ static int install_swap(struct node *n, struct install *i) {
         rc = log_reset(n->log, &base);
     if (rc < 0)
         return rc;
-    node_gate_close(n);
-    if (n->view)
-        store_view_free(n->view);
-    n->view = NULL;
-    if (rename(dir, aside) < 0 || rename(i->incoming, dir) < 0)
-        return -errno;
-    store_moved(i->store, dir);
-    if (n->snapshot.index == 0 || n->snapshot.index == i->snapshot.index)
-        old[0] = 0;
-    retire(n, n->store, aside, old);
-    n->store = i->store;
+    bool replaced = n->snapshot.index != 0 && n->snapshot.index != i->snapshot.index;
+    struct store *s = i->store;
     i->store = NULL;
-    node_gate_open(n);
-    return 0;
+    return node_store_swap(n, i->incoming, s, replaced ? old : NULL);
 }
 
 static void install_finish(struct node *n) {
@@ -631,6 +653,7 @@ static void install_finish(struct node *n) {
     if (!node_carry_out(n, rc, &u))
         return;
     node_member_applied(n, s.membership_index);
+    node_integrity_installed(n);
     log_info("installed", "node=%llu index=%llu", (unsigned long long)n->o.id,
              (unsigned long long)s.index);
 }
@@ -652,8 +675,9 @@ uint64_t node_install_deadline(const struct node *n) {
 void node_install_tick(struct node *n) {
     struct install *i = n->install;
     uint64_t now = node_now(n);
+    node_scrub_cancel(n); /* of a store that goes */
     if (i->stage == INSTALL_READY && list_empty(&n->writes) && !n->taking &&
-        !node_backup_copying(n) && !n->compacting && !n->retiring && n->core &&
+        !node_backup_copying(n) && !n->compacting && !n->retiring && !n->scrub && n->core &&
         !n->restart_wanted) {
         install_finish(n);
         return;
@@ -671,5 +695,5 @@ void node_install_tick(struct node *n) {
     else if (next != 0 && now >= i->source_ms + NODE_SOURCE_TIMEOUT_MS)
         take_source(n, next);
     else
-        install_ask(n);
+        install_go_on(n);
 }

@@ -4,6 +4,7 @@
 #include "base/plant.h"
 #include "base/rand.h"
 #include "proto/link.h"
+#include "replica/gauges.h"
 #include "replica/log.h"
 #include "replica/memlog.h"
 #include "replica/node.h"
@@ -48,6 +49,12 @@ enum {
     NODE_TRANSFER_TIMEOUT_MS = 5000,
     NODE_STOP_HANDOVER_MS = 2000, /* a leader that stops tries for so long to hand over */
     NODE_FETCHES_PENDING = 8,
+    NODE_DIGESTS = 1024,       /* of the last entries applied */
+    NODE_CHECK_ENTRIES = 1000, /* at most between two digests in the log, while there are writes */
+    NODE_CHECK_EVERY_MS = 1000,
+    NODE_SCRUB_RATE = 64 << 20, /* bytes a second */
+    NODE_REPAIRS_IN_ROW = 5,    /* with less than that between them: they do not help */
+    NODE_REPAIRS_APART_MS = 60000,
     NODE_LAGGARD_MS = 30000,           /* the log is kept for followers heard of within that time */
     NODE_LAGGARD_FACTOR = 16,          /* up to so many times snapshot_log_bytes */
     NODE_SNAPSHOT_RATE_MIN = 64 << 10, /* a lower limit would look like a node that is gone */
@@ -116,6 +123,9 @@ struct peer {
     uint64_t snapshot_index, snapshot_hash; /* that it says it hands out; 0: none */
     uint64_t fetch_index, fetched_ms; /* the snapshot of ours that it fetches, and when last */
     struct node_work work;
+    enum node_health health;
+    uint64_t compared_index; /* of the last digest of both; 0: none */
+    bool differs;
 };
 
 /* A membership operation that somebody waits for. */
@@ -232,6 +242,27 @@ struct node {
     struct install *install;   /* under way, NULL otherwise */
     struct install *parked;    /* given up, with what it has fetched; NULL: none */
     struct retiring *retiring; /* the store that was replaced, while it is being closed */
+
+    /* whether the copy is right */
+    enum node_health health;
+    struct digest_at {
+        uint64_t index;
+        struct hash128 digest;
+    } digests[NODE_DIGESTS]; /* of the last entries, by index */
+    uint64_t unchecked;      /* entries applied since the last digest went into the log */
+    uint64_t unchecked_ms;   /* when the first of them was */
+    uint64_t check_index;    /* of the last digest in the log that was compared; 0: none */
+    struct hash128 check_digest;
+    uint64_t differs_from; /* the first index at which somebody differs; 0: nobody does */
+    bool store_broken;     /* an entry could not be applied */
+    struct scrub *scrub;   /* on a helper thread; NULL: none */
+    uint64_t scrub_at_ms;
+    struct rebuild *rebuild; /* a new store from the own snapshot; NULL: none */
+    uint64_t repair_at_ms, repair_since_ms;
+    uint64_t repaired_to; /* to be applied again before it counts; UINT64_MAX: not yet replaced */
+    uint64_t repaired_ms; /* the last time that it was replaced; 0: never */
+    uint32_t repairs_in_row; /* not far from each other */
+    bool repair_unproven;    /* nobody has agreed with us since */
 
     /* handing them out */
     struct list fetches; /* pieces that were asked for, in order */
@@ -357,6 +388,8 @@ bool node_backup_copying(const struct node *n);
 bool node_backup_command(struct node *n, const struct argv *argv, struct buf *reply);
 
 /* ---- node_status.c ---- */
+const char *node_health_name(enum node_health health);
+void node_gauges_update(const struct node *n);
 void node_status_reply(struct node *n, struct buf *out);
 
 /* ---- node_snapshot.c: at start; taking ---- */
@@ -379,10 +412,27 @@ void node_install_drop(struct node *n);
 uint64_t node_install_deadline(const struct node *n);
 void node_install_tick(struct node *n);
 void node_install_tidy(struct node *n);
+bool node_install_make_room(struct node *n);
+int node_store_count_up(struct store *s, struct hash128 digest); /* any thread */
+int node_store_swap(struct node *n, const char *from, struct store *s, const char *snapshot);
 bool node_install_idle(const struct node *n); /* no thread works for it */
 void node_install_work(const struct node *n, struct node_work *ret);
 void node_install_fini(struct node *n);
 void node_retire_fini(struct node *n);
+
+/* ---- node_integrity.c: is the copy right? ---- */
+bool node_may_serve(const struct node *n);
+void node_integrity_applied(struct node *n, uint64_t index, const struct core_entry *e);
+void node_integrity_status(struct node *n, struct peer *p, const struct wire_status *s);
+void node_integrity_damaged(struct node *n, const char *why); /* a fact, whatever others have */
+void node_integrity_installed(struct node *n);
+void node_integrity_forget(struct node *n);
+void node_integrity_tick(struct node *n);
+bool node_integrity_idle(const struct node *n); /* no thread works for it */
+void node_integrity_work(const struct node *n, struct node_work *ret);
+void node_integrity_fini(struct node *n);
+void node_scrub_cancel(struct node *n);
+bool node_note_decode(struct slice body, uint64_t *ret_index, struct hash128 *ret_digest);
 
 /* ---- node_fetch.c: handing our snapshot out ---- */
 void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p);
@@ -391,4 +441,4 @@ void node_fetch_tick(struct node *n);
 uint64_t node_fetch_deadline(const struct node *n);
 bool node_fetch_busy(const struct node *n); /* somebody fetches */
 void node_fetch_fini(struct node *n);
-uint64_t node_log_floor(const struct node *n);
+uint64_t node_log_floor(const struct node *n, bool of_fetchers);

@@ -95,11 +95,14 @@ void node_send_status(struct node *n) {
         .term = node_term(n),
         .applied = store_applied_index(n->store),
         .digest = store_digest(n->store),
-        .snapshot_index = n->snapshot.index,
+        .snapshot_index = node_may_serve(n) ? n->snapshot.index : 0,
         .snapshot_hash = n->snapshot_info.file_hash.low,
         .http_address = slice_str(n->o.http_address),
         .redis_address = slice_str(n->o.redis_address),
     };
+    s.check_index = n->check_index;
+    s.check_digest = n->check_digest;
+    s.health = n->health;
     node_work_now(n, &s.work);
     buf_reset(&n->frame);
     wire_put_status(&n->frame, &s);
@@ -127,6 +130,7 @@ static void node_on_status(struct node *n, uint64_t from, const struct wire_stat
     p->snapshot_index = s->snapshot_index;
     p->snapshot_hash = s->snapshot_hash;
     p->work = s->work;
+    node_integrity_status(n, p, s);
     copy_address(n, p->http, s->http_address);
     copy_address(n, p->redis, s->redis_address);
 }

@@ -9,6 +9,7 @@
  * than mine?"; with a majority the index is a read index for every read that arrived before the
  * round began. On a follower a round asks the leader. Reads that arrive while a round is under way
  * share the next one. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "replica/node_internal.h"
@@ -267,6 +268,10 @@ static bool read_answer(struct node *n, struct pending_read *r) {
     buf_reset(&n->reply_scratch);
     int rc =
         store_read(n->view, r->db, r->time_ms, rand_u64(&n->rand), &n->argv, &n->reply_scratch);
+    if (rc == -EBADMSG) {
+        node_integrity_damaged(n, "a record cannot be read");
+        return false;
+    }
     if (rc < 0) {
         node_fatal(n, "the store cannot be read: %s", strerror(-rc));
         return false;
@@ -292,7 +297,20 @@ static bool link_is_full(const struct node_link *l) {
     return l->out.size + n->ops->link_pending_bytes(n->env, l->handle) > NODE_LINK_OUT_BYTES;
 }
 
+/* A copy that may be wrong answers nobody: gateways ask another node. */
+static void refuse_ready(struct node *n) {
+    LIST_FOREACH_SAFE (it, &n->reads_applying) {
+        struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
+        link_reply(r->link, r->id, LINK_KIND_READ, LINK_UNAVAILABLE, 0, slice_of(NULL, 0));
+        read_free(r);
+    }
+}
+
 static void answer_ready(struct node *n) {
+    if (!node_may_serve(n)) {
+        refuse_ready(n);
+        return;
+    }
     if (!n->store || list_empty(&n->reads_applying))
         return;
     uint64_t applied = store_applied_index(n->store);

@@ -16,6 +16,7 @@
 #include "base/plant.h"
 #include "replica/node_internal.h"
 #include "replica/snapshot_meta.h"
+#include "store/check.h"
 
 void node_snapshot_path(const struct node *n, uint64_t index, char out[4096]) {
     snapshot_file_path(n->o.dir, index, out);
@@ -275,7 +276,10 @@ int node_load_state(struct node *n, char ret_error[256]) {
 
 static int take_run(void *arg) {
     struct node *n = arg; /* the store stays open, and nothing else of the node is touched here */
-    return store_snapshot_write(n->store, n->take_path, &n->take_info);
+    int rc = store_snapshot_write(n->store, n->take_path, &n->take_info);
+    /* What it holds may be all that there is one day, here or on another node. */
+    struct store_check check;
+    return rc == 0 ? store_check_snapshot(n->take_path, &n->take_info, NULL, NULL, &check) : rc;
 }
 
 static void take_drop(struct node *n) {
@@ -288,7 +292,10 @@ static void take_finished(void *arg, int status) {
     n->taking = false;
     if (n->state == NODE_FAILED)
         return;
-    if (status == -ENOSPC) {
+    if (status == -EBADMSG) {
+        take_drop(n);
+        node_integrity_damaged(n, "what a snapshot holds does not add up to the digest");
+    } else if (status == -ENOSPC) {
         /* The copy is not the log: nothing is at stake yet. Try again later. */
         log_error("snapshot-failed", "node=%llu reason=\"no space left\"",
                   (unsigned long long)n->o.id);
@@ -322,10 +329,12 @@ static void compact_done(void *ctx, int status) {
 /* How many entries to keep behind a snapshot at index: at least what may be in flight to a follower
  * (G3), some bytes more, and what followers that are on their way still need. */
 static uint32_t trailing_entries(const struct node *n, uint64_t index) {
-    uint64_t bytes = 0, at = index, floor = node_log_floor(n);
+    uint64_t bytes = 0, at = index;
+    uint64_t laggards = node_log_floor(n, false), fetchers = node_log_floor(n, true);
     while (at >= n->memlog.first_index &&
            (index - at < n->o.entries_inflight || bytes < n->o.log_trailing_bytes ||
-            (at >= floor && bytes < n->o.log_laggard_bytes))) {
+            (at >= laggards && bytes < n->o.log_laggard_bytes) ||
+            (at >= fetchers && bytes < NODE_LAGGARD_FACTOR * n->o.snapshot_log_bytes))) {
         bytes += memlog_get(&n->memlog, at)->body.size;
         at--;
     }
@@ -383,7 +392,7 @@ void node_snapshot_tick(struct node *n) {
     if (n->state != NODE_RUNNING || n->restart_wanted || n->taking || n->compacting)
         return;
     if (n->take_done) {
-        if (n->install)
+        if (n->install || !node_may_serve(n))
             take_drop(n);
         else if (n->durable_index >= n->take_info.index && n->core_applied >= n->take_info.index)
             take_use(n);
@@ -395,7 +404,8 @@ void node_snapshot_tick(struct node *n) {
     /* What the log holds behind a snapshot that somebody fetches is kept for him anyway. */
     if (node_fetch_busy(n) && grown < NODE_LAGGARD_FACTOR / 2 * n->o.snapshot_log_bytes)
         return;
-    if (n->install || grown < worth_taking(n) || store_applied_index(n->store) <= n->snapshot.index)
+    if (n->install || !node_may_serve(n) || grown < worth_taking(n) ||
+        store_applied_index(n->store) <= n->snapshot.index)
         return;
     if (!node_has_room(n, store_file_bytes(n->store)))
         return; /* the log grows meanwhile, and at last the leader refuses to let it */
@@ -418,7 +428,8 @@ bool node_snapshot_is(const struct node *n, uint64_t index, uint64_t hash) {
 }
 
 bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *descriptor) {
-    if (n->snapshot.index == 0 || m->install.snapshot.index != n->snapshot.index)
+    if (!node_may_serve(n) || n->snapshot.index == 0 ||
+        m->install.snapshot.index != n->snapshot.index)
         return false;
     m->install.snapshot = n->snapshot;
     store_snapshot_encode(&n->snapshot_info, descriptor);
@@ -440,5 +451,7 @@ void node_work_now(const struct node *n, struct node_work *ret) {
             ret->done = (uint64_t)st.st_size;
         if (ret->done > ret->total)
             ret->done = ret->total;
+    } else {
+        node_integrity_work(n, ret);
     }
 }

@@ -40,6 +40,8 @@ static const char *work_name(enum node_work_kind kind) {
         [WORK_TAKING] = "taking a snapshot",
         [WORK_FETCHING] = "fetching a snapshot",
         [WORK_CHECKING] = "checking a snapshot",
+        [WORK_SCRUBBING] = "counting up its records",
+        [WORK_REBUILDING] = "making its copy anew",
     };
     return names[kind];
 }
@@ -62,13 +64,23 @@ static void put_work(struct buf *out, const struct node_work *w) {
     put_u64(out, "total", w->total);
 }
 
+const char *node_health_name(enum node_health health) {
+    static const char *const names[HEALTH_KINDS] = {
+        [HEALTH_SOUND] = "sound",
+        [HEALTH_DOUBTFUL] = "doubtful",
+        [HEALTH_REPAIR] = "repair",
+        [HEALTH_LOST] = "lost",
+    };
+    return names[health];
+}
+
 static void put_member(struct node *n, const struct member *m, struct buf *out) {
     bool self = m->id == n->o.id;
     const struct peer *p = self ? NULL : node_peer(n, m->id);
     uint64_t now = node_now(n);
     uint64_t age = self ? 0 : p && p->heard_ms ? now - p->heard_ms : INT64_MAX;
     bool known = self || (p && p->heard_ms);
-    reply_map(out, 11);
+    reply_map(out, 12);
     put_u64(out, "id", m->id);
     put_str(out, "role", role_name(m->role));
     put_str(out, "peer", m->address);
@@ -93,6 +105,7 @@ static void put_member(struct node *n, const struct member *m, struct buf *out) 
     else if (p && age <= NODE_ALIVE_MS)
         work = p->work;
     put_work(out, &work);
+    put_str(out, "health", node_health_name(self ? n->health : p ? p->health : HEALTH_SOUND));
     reply_bulk_str(out, "match");
     if (n->leading)
         reply_int(out, (int64_t)(self ? n->durable_index : core_match_index(n->core, m->id)));
@@ -104,14 +117,14 @@ void node_status_reply(struct node *n, struct buf *out) {
     struct membership m;
     node_membership(n, &m);
     uint64_t leader = node_leader_id(n);
-    reply_map(out, 20);
+    reply_map(out, 21);
     reply_bulk_str(out, "cluster");
     put_hex(out, n->o.cluster_id, sizeof n->o.cluster_id);
     put_u64(out, "node", n->o.id);
     put_u64(out, "term", node_term(n));
     put_u64(out, "leader", leader);
     reply_bulk_str(out, "ready");
-    reply_bool(out, leader != 0 && n->state == NODE_RUNNING && !n->install);
+    reply_bool(out, leader != 0 && n->state == NODE_RUNNING && !n->install && node_may_serve(n));
     reply_bulk_str(out, "removed");
     reply_bool(out, n->removed);
     put_u64(out, "applied", store_applied_index(n->store));
@@ -134,4 +147,22 @@ void node_status_reply(struct node *n, struct buf *out) {
     reply_array(out, m.count);
     for (uint32_t i = 0; i < m.count; i++)
         put_member(n, &m.members[i], out);
+}
+
+void node_gauges_update(const struct node *n) {
+    struct node_gauges *g = n->o.gauges;
+    const struct node_counters *c = &n->counters;
+    if (!g)
+        return;
+    NODE_GAUGE_SET(g, health, (uint64_t)n->health);
+    NODE_GAUGE_SET(g, applied_index, store_applied_index(n->store));
+    NODE_GAUGE_SET(g, digest_checks_total, c->digest_checks);
+    NODE_GAUGE_SET(g, digest_differences_total, c->digest_differences);
+    NODE_GAUGE_SET(g, repairs_total, c->repairs);
+    NODE_GAUGE_SET(g, scrubs_total, c->scrubs);
+    NODE_GAUGE_SET(g, scrub_records_bytes_total, c->scrub_bytes);
+    NODE_GAUGE_SET(g, snapshots_taken_total, c->snapshots_taken);
+    NODE_GAUGE_SET(g, snapshots_installed_total, c->snapshots_installed);
+    NODE_GAUGE_SET(g, snapshot_index, n->snapshot.index);
+    NODE_GAUGE_SET(g, log_bytes, log_bytes(n->log));
 }

@@ -2,6 +2,7 @@
  * them. */
 #include "replica/node_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- the log on disk ---- */
@@ -273,10 +274,13 @@ static bool node_apply_membership(struct node *n, uint64_t index, const struct c
 }
 
 static int node_apply_to_store(struct node *n, uint64_t index, const struct core_entry *e) {
-    if (e->type == CORE_COMMAND)
-        return store_apply(n->store, index, e->term, e->body, node_reply_session, n);
-    return store_apply_other(n->store, index, e->term,
-                             e->type == CORE_MEMBERSHIP ? e->body : slice_of(NULL, 0));
+    int rc = e->type == CORE_COMMAND
+                 ? store_apply(n->store, index, e->term, e->body, node_reply_session, n)
+                 : store_apply_other(n->store, index, e->term,
+                                     e->type == CORE_MEMBERSHIP ? e->body : slice_of(NULL, 0));
+    if (rc == 0)
+        node_integrity_applied(n, index, e);
+    return rc;
 }
 
 /* One transaction: entries up to a membership entry or a bound. Returns false when there was
@@ -306,8 +310,15 @@ static bool node_apply_some(struct node *n) {
         bytes += e->body.size;
         n->core_applied = index;
     }
-    if (rc == 0 && open)
-        rc = store_commit(n->store);
+    if (open) {
+        int committed = store_commit(n->store); /* or taken back, after a failure */
+        rc = rc == 0 ? committed : rc;
+    }
+    if (rc == -EBADMSG) {
+        n->store_broken = true;
+        node_integrity_damaged(n, "an entry met a record that cannot be read");
+        return false;
+    }
     if (rc < 0) {
         node_fatal(n, "entry %llu could not be applied: %s", (unsigned long long)n->core_applied,
                    strerror(-rc));
@@ -322,8 +333,8 @@ void node_apply(struct node *n, bool all) {
         return;
     n->applying = true;
     int rounds = 0;
-    while (node_running(n) && !n->install && (all || rounds < NODE_APPLY_ROUNDS) &&
-           node_apply_some(n))
+    while (node_running(n) && !n->install && !n->store_broken &&
+           (all || rounds < NODE_APPLY_ROUNDS) && node_apply_some(n))
         rounds++;
     n->more |= rounds == NODE_APPLY_ROUNDS;
     n->applying = false;

@@ -122,6 +122,10 @@ void wire_put_status(struct buf *out, const struct wire_status *s) {
     buf_append_u64(out, s->digest.high);
     buf_append_u64(out, s->snapshot_index);
     buf_append_u64(out, s->snapshot_hash);
+    buf_append_u64(out, s->check_index);
+    buf_append_u64(out, s->check_digest.low);
+    buf_append_u64(out, s->check_digest.high);
+    buf_append_u8(out, (uint8_t)s->health);
     buf_append_u8(out, (uint8_t)s->work.kind);
     buf_append_u64(out, s->work.from);
     buf_append_u64(out, s->work.done);
@@ -301,6 +305,11 @@ bool wire_decode_status(struct slice payload, struct wire_status *ret) {
     ret->digest.high = reader_u64(&r);
     ret->snapshot_index = reader_u64(&r);
     ret->snapshot_hash = reader_u64(&r);
+    ret->check_index = reader_u64(&r);
+    ret->check_digest.low = reader_u64(&r);
+    ret->check_digest.high = reader_u64(&r);
+    uint8_t health = reader_u8(&r);
+    ret->health = (enum node_health)health;
     uint8_t work = reader_u8(&r);
     ret->work = (struct node_work){.kind = (enum node_work_kind)work};
     ret->work.from = reader_u64(&r);
@@ -308,7 +317,7 @@ bool wire_decode_status(struct slice payload, struct wire_status *ret) {
     ret->work.total = reader_u64(&r);
     ret->http_address = reader_lstr(&r);
     ret->redis_address = reader_lstr(&r);
-    return reader_done(&r) && work < WORK_KINDS &&
+    return reader_done(&r) && work < WORK_KINDS && health < HEALTH_KINDS &&
            ret->http_address.size < MEMBER_ADDRESS_BYTES_MAX &&
            ret->redis_address.size < MEMBER_ADDRESS_BYTES_MAX;
 }

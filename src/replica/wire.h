@@ -16,10 +16,10 @@
  * higher than this? READ_CHECKED  u64 term | u64 round | u8 yes READ_INDEX    u64 round a follower
  * asks the leader for a read index READ_INDEXED  u64 round | u8 ok | u64 index | u64 time ms STATUS
  * u64 term | u64 applied | u64 digest low | u64 digest high | u64 snapshot index | u64 snapshot
- * hash | u8 work | u64 work from | u64 work done | u64 work total | lstr http address | lstr redis
- * address FETCH u64 snapshot index | u64 snapshot hash | u64 offset | u32 bytes PIECE         u64
- * snapshot index | u64 snapshot hash | u64 offset | u32 crc32c | lstr data (empty: not to be had
- * here)
+ * hash | u64 check index | u64 check digest low | u64 check digest high | u8 health | u8 work | u64
+ * work from | u64 work done | u64 work total | lstr http address | lstr redis address FETCH u64
+ * snapshot index | u64 snapshot hash | u64 offset | u32 bytes PIECE         u64 snapshot index |
+ * u64 snapshot hash | u64 offset | u32 crc32c | lstr data (empty: not to be had here)
  *
  * REMOVED       u64 membership index           the leader, to a node that is no member any more
  *
@@ -69,12 +69,23 @@ struct wire_read {
     bool ok;
     uint64_t index, time_ms;
 };
+/* Whether a node's copy is right (node_integrity.c). */
+enum node_health {
+    HEALTH_SOUND,
+    HEALTH_DOUBTFUL, /* another's digest differs, and it is not known who is right */
+    HEALTH_REPAIR,   /* wrong: being made anew from the own snapshot and log */
+    HEALTH_LOST,     /* wrong, and that does not help */
+    HEALTH_KINDS,
+};
+
 /* Long work that a node is at, for whoever looks. */
 enum node_work_kind {
     WORK_NONE,
-    WORK_TAKING,   /* writes a snapshot */
-    WORK_FETCHING, /* fetches one from another node */
-    WORK_CHECKING, /* checks the fetched one, and copies it beside its store */
+    WORK_TAKING,     /* writes a snapshot */
+    WORK_FETCHING,   /* fetches one from another node */
+    WORK_CHECKING,   /* checks the fetched one, and copies it beside its store */
+    WORK_SCRUBBING,  /* counts its records up against the digest */
+    WORK_REBUILDING, /* makes its store anew */
     WORK_KINDS,
 };
 struct node_work {
@@ -87,6 +98,9 @@ struct wire_status {
     uint64_t term, applied;
     struct hash128 digest;
     uint64_t snapshot_index, snapshot_hash; /* that it hands out; 0: none */
+    uint64_t check_index; /* of the last digest in the log that was compared; 0: none */
+    struct hash128 check_digest;
+    enum node_health health;
     struct node_work work;
     struct slice http_address, redis_address;
 };

@@ -42,6 +42,8 @@ enum option_type {
       "take a snapshot and shorten the log when it has grown by this much")                        \
     X(snapshot_rate, BYTES, "snapshot-rate", "SIZE", ROLES_DATA, "64M",                            \
       "hand out snapshots to other nodes at this many bytes a second at most; 0: no limit")        \
+    X(scrub_every, DURATION, "scrub-every", "TIME", ROLES_DATA, "1h",                              \
+      "count all records up against the digest this often; 0: never")                              \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
     X(election_timeout, DURATION, "election-timeout", "TIME", ROLES_DATA, "300ms",                 \

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "replica/disk_uv.h"
+#include "replica/gauges.h"
 #include "store/gate.h"
 
 enum {
@@ -31,6 +32,7 @@ struct replica_thread {
     struct waker *stop_waker, *jobs_waker;
     pthread_t thread;
     struct identity identity;
+    struct node_gauges gauges;
     bool running, stopped;
     int stop_status;
     pthread_mutex_t lock; /* guards jobs_done */
@@ -260,6 +262,10 @@ fail:
     return NULL;
 }
 
+const struct node_gauges *replica_thread_gauges(const struct replica_thread *t) {
+    return &t->gauges;
+}
+
 const char *replica_thread_address(const struct replica_thread *t) {
     return transport_address(t->transport);
 }
@@ -293,6 +299,8 @@ bool replica_thread_start(struct replica_thread *t, const struct identity *id,
         .replace_after_ms = (uint32_t)o->replace_after,
         .snapshot_log_bytes = o->snapshot_bytes,
         .snapshot_rate_bytes = o->snapshot_rate,
+        .scrub_every_ms = o->scrub_every,
+        .gauges = &t->gauges,
         .map_bytes = o->map_size,
         .max_data_bytes = o->max_data,
         .gate = t->gate,

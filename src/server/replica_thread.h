@@ -10,6 +10,8 @@ struct replica_thread;
 /* Locks the data folder and listens on the peer port. Errors are said on stderr; NULL then. */
 struct replica_thread *replica_thread_prepare(const struct server_options *o);
 /* Our peer address as others reach it; the port is known from prepare on. */
+/* What the node says of itself to other threads; lives as long as the replica thread's struct. */
+const struct node_gauges *replica_thread_gauges(const struct replica_thread *t);
 const char *replica_thread_address(const struct replica_thread *t);
 struct transport *replica_thread_transport(struct replica_thread *t);
 /* Opens the node's state and starts the thread. False: said on stderr. */

@@ -219,3 +219,8 @@ int store_refound(struct store *s, uint64_t index, uint64_t term,
 /* Recomputes the digest from all records and compares it with the stored one; -EBADMSG on a
  * difference or a record that cannot be read. For `check`, tests and the simulator. */
 int store_verify(struct store_view *v, struct hash128 *ret_digest) WARN_UNUSED;
+/* Called with the bytes looked at since the last time, at least every MiB or so; false: no more. */
+typedef bool (*store_verify_fn)(void *ctx, uint64_t bytes);
+/* The same for a store in use, on a thread of its own: -ECANCELED when on_bytes said no more. */
+int store_verify_slowly(struct store_view *v, store_verify_fn on_bytes, void *ctx,
+                        struct hash128 *ret_digest) WARN_UNUSED;

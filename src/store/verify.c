@@ -11,7 +11,21 @@ struct verifying {
     uint64_t data_records; /* met in data */
     uint64_t expiring;
     uint64_t key_count[STORE_DB_COUNT], expiring_count[STORE_DB_COUNT];
+    store_verify_fn on_bytes; /* NULL: nobody wants to know */
+    void *ctx;
+    uint64_t bytes; /* since it was called */
 };
+
+enum { REPORT_BYTES = 1 << 20 };
+
+static int looked_at(struct verifying *v, uint64_t bytes) {
+    v->bytes += bytes;
+    if (!v->on_bytes || v->bytes < REPORT_BYTES)
+        return 0;
+    bool go_on = v->on_bytes(v->ctx, v->bytes);
+    v->bytes = 0;
+    return go_on ? 0 : -ECANCELED;
+}
 
 /* Walks what an object has in data; *ret_sum and the sizes as its record should have them. */
 static int walk_outside(struct verifying *v, const struct main_record *m, struct hash128 *ret_sum,
@@ -32,6 +46,8 @@ static int walk_outside(struct verifying *v, const struct main_record *m, struct
          rc = table_next(&v->view->txn, TABLE_DATA, &key, &value)) {
         sum = hash128_add(sum, pair_sum(data_key_inner(key), value));
         v->data_records++;
+        if ((rc = looked_at(v, key.size + value.size)))
+            return rc;
         if (key.size == owner_bytes + 4) {
             struct slice piece;
             if ((rc = chunk_decode(value, &piece)))
@@ -98,6 +114,8 @@ static int check_record(struct verifying *v, struct slice main_key, struct slice
     if (rc)
         return rc;
     v->record_sum = hash128_add(v->record_sum, pair_sum(main_key, bytes));
+    if ((rc = looked_at(v, main_key.size + bytes.size)))
+        return rc;
     v->data_bytes += m.pub.data_bytes;
     v->key_count[main_key.data[0]]++;
     if ((rc = check_indexes(v, main_key, &m)) || !(m.flags & RECORD_OUTSIDE))
@@ -118,16 +136,16 @@ static int check_count(struct verifying *v, enum table table, uint64_t want) {
     return rc ? rc : count == want ? 0 : -EBADMSG;
 }
 
-int store_verify_at(struct store_view *view, struct hash128 *ret_digest, uint64_t *ret_offset) {
+static int verify(struct verifying *v, struct hash128 *ret_digest, uint64_t *ret_offset) {
+    struct store_view *view = v->view;
     CHECK(view->active);
-    struct verifying v = {.view = view};
     struct slice key, bytes;
     *ret_offset = 0;
     struct state found = view->state;
     keyspace_reset(&view->ks);
     int rc = table_first(&view->txn, TABLE_MAIN, &key, &bytes);
     for (; rc == 0; rc = table_next(&view->txn, TABLE_MAIN, &key, &bytes)) {
-        if ((rc = check_record(&v, key, bytes))) {
+        if ((rc = check_record(v, key, bytes))) {
             *ret_offset = env_offset(view->txn.env, key);
             return rc;
         }
@@ -138,13 +156,13 @@ int store_verify_at(struct store_view *view, struct hash128 *ret_digest, uint64_
         return rc;
     if ((rc = once_verify(&view->txn, &found)))
         return rc;
-    found.record_sum = v.record_sum;
-    found.data_bytes = v.data_bytes;
-    memcpy(found.key_count, v.key_count, sizeof found.key_count);
-    memcpy(found.expiring_count, v.expiring_count, sizeof found.expiring_count);
-    if ((rc = check_count(&v, TABLE_IDS, state_key_count(&found))) ||
-        (rc = check_count(&v, TABLE_EXPIRY, v.expiring)) ||
-        (rc = check_count(&v, TABLE_DATA, v.data_records)))
+    found.record_sum = v->record_sum;
+    found.data_bytes = v->data_bytes;
+    memcpy(found.key_count, v->key_count, sizeof found.key_count);
+    memcpy(found.expiring_count, v->expiring_count, sizeof found.expiring_count);
+    if ((rc = check_count(v, TABLE_IDS, state_key_count(&found))) ||
+        (rc = check_count(v, TABLE_EXPIRY, v->expiring)) ||
+        (rc = check_count(v, TABLE_DATA, v->data_records)))
         return rc;
     uint64_t membership_index;
     struct slice membership;
@@ -155,6 +173,18 @@ int store_verify_at(struct store_view *view, struct hash128 *ret_digest, uint64_
         return -EBADMSG;
     *ret_digest = state_digest(&found);
     return 0;
+}
+
+int store_verify_at(struct store_view *view, struct hash128 *ret_digest, uint64_t *ret_offset) {
+    struct verifying v = {.view = view};
+    return verify(&v, ret_digest, ret_offset);
+}
+
+int store_verify_slowly(struct store_view *view, store_verify_fn on_bytes, void *ctx,
+                        struct hash128 *ret_digest) {
+    struct verifying v = {.view = view, .on_bytes = on_bytes, .ctx = ctx};
+    uint64_t offset;
+    return verify(&v, ret_digest, &offset);
 }
 
 int store_verify(struct store_view *view, struct hash128 *ret_digest) {

@@ -4,6 +4,7 @@ gone on with, from whoever has the file, while clients of the others notice noth
 import os
 import re
 import subprocess
+import time
 
 from harness import BINARY, Load, eventually
 
@@ -36,6 +37,13 @@ def have_of(node):
     return [int(m) for m in re.findall(r"installing .*\bhave=(\d+)", node.log())]
 
 
+def quiet(nodes):
+    """No snapshot is being taken, and none is about to be."""
+    before = [n.status()["snapshot_index"] for n in nodes]
+    time.sleep(1)
+    return before == [n.status()["snapshot_index"] for n in nodes]
+
+
 def behind_the_log(made, absent):
     """Fills until the log of the others begins behind what the absent node has."""
     others = [n for n in made.nodes if n is not absent]
@@ -46,6 +54,7 @@ def behind_the_log(made, absent):
     # It was heard of a moment ago: the log is kept for it, up to a limit.
     for i in range(20):
         if all(n.status()["log_first"] > had for n in others):
+            eventually(lambda: quiet(others), every=0.2, what="snapshots that stay for a while")
             return
         fill(others[0], 4, f"more{i}")
     raise AssertionError("the log was never cut")
@@ -96,3 +105,54 @@ def test_a_node_that_lost_its_disk(cluster):
     made.wait_equal_digests()
     load.check(absent)
     assert len(absent.get("large-7").body) == 64 * 1024
+
+
+def flip(node, value):
+    """Changes one byte of a stored value in the file of a running node's store, as a bad disk would. A page that LMDB
+    does not use any more may hold the value too, so every place is changed."""
+    with open(node.data / "store" / "data.mdb", "r+b") as f:
+        end = 0
+        while True:  # the file is as long as the map, and mostly holes
+            try:
+                start = os.lseek(f.fileno(), end, os.SEEK_DATA)
+            except OSError:
+                break
+            end = os.lseek(f.fileno(), start, os.SEEK_HOLE)
+            content = os.pread(f.fileno(), end - start, start)
+            for m in re.finditer(re.escape(value), content):
+                os.pwrite(f.fileno(), bytes([value[5] ^ 0x10]), start + m.start() + 5)
+
+
+def metric(node, name):
+    found = re.search(rb"^cotidal_" + name.encode() + rb" (\d+)$", node.http("GET", "/_/metrics").body, re.MULTILINE)
+    return int(found[1])
+
+
+def test_a_changed_byte_is_found_and_mended(cluster):
+    """On a follower, then on the leader, while clients write."""
+    made = cluster(3, arguments=["--scrub-every", "500ms", "--snapshot-bytes", "256K"])
+    value = b"a value that nobody touches, " + os.urandom(16).hex().encode()
+    for i in range(200):
+        assert made.nodes[0].put(f"ballast-{i}", os.urandom(2000)).status == 201
+    assert made.nodes[0].put("quiet", value).status == 201
+    load = Load(made.nodes, threads_per_node=1)
+    load.wait_steps(5)
+    for victim in (made.followers()[0], made.leader()):
+        before = metric(victim, "node_repairs_total")
+        # The writes beside it may move the value to another page in just that moment: then it was not hit.
+        eventually(lambda: flip(victim, value) or metric(victim, "node_repairs_total") > before, every=1,
+                   what="the damage was found")
+        eventually(lambda: metric(victim, "node_health") == 0, what="the copy is sound again")
+        scrubs = metric(victim, "node_scrubs_total")
+        eventually(lambda: metric(victim, "node_scrubs_total") > scrubs + 1 and metric(victim, "node_health") == 0,
+                   what="and stays so")
+        assert "records do not add up to the digest" in victim.log()
+        assert victim.get("quiet", Kv_Consistency="stale").body == value
+        load.wait_steps(5)
+    load.finish()
+    made.wait_equal_digests()
+    for node in made.nodes:
+        assert node.get("quiet").body == value
+        assert node.http("GET", "/_/ready").status == 200
+    load.check(victim)
+    assert metric(made.nodes[0], "node_digest_checks_total") > 0

@@ -2,6 +2,7 @@
  * bytes, and a membership in it must be one that the library takes. */
 #include <stdlib.h>
 
+#include "replica/node_internal.h"
 #include "replica/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -84,7 +85,16 @@ static bool rebuild(uint8_t type, struct slice payload, struct buf *out) {
     }
 }
 
+/* A digest in the log is the body of an entry. */
+static void note(struct slice bytes) {
+    uint64_t index;
+    struct hash128 digest;
+    if (node_note_decode(bytes, &index, &digest))
+        CHECK(bytes.size == 32 && index != 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    note(slice_of(data, size));
     struct slice in = slice_of(data, size), payload;
     struct buf first = {0}, second = {0};
     uint8_t type;

@@ -6,6 +6,7 @@
 
 #include "base/plant.h"
 #include "sim.h"
+#include "store/store_impl.h"
 
 /* ---- the environment ---- */
 
@@ -187,7 +188,13 @@ static void count(struct server *s) {
     stats.installs += c->snapshots_installed - s->counted.snapshots_installed;
     stats.resumed += c->installs_resumed - s->counted.installs_resumed;
     stats.source_changes += c->install_sources_changed - s->counted.install_sources_changed;
+    stats.repairs += c->repairs - s->counted.repairs;
+    stats.checks += c->digest_checks - s->counted.digest_checks;
+    stats.scrubs += c->scrubs - s->counted.scrubs;
     stats.asked_again += c->pieces_asked_again - s->counted.pieces_asked_again;
+    if (c->repairs != s->counted.repairs ||
+        c->snapshots_installed != s->counted.snapshots_installed)
+        s->damaged = false;
     s->counted = *c;
 }
 
@@ -258,8 +265,9 @@ void server_start(struct server *s) {
         .log_trailing_bytes = sim.trailing_bytes,
         .append_bytes = sim.append_bytes,
         .log_laggard_bytes = sim.laggard_bytes,
-        .snapshot_piece_bytes = 16 * 1024,
+        .snapshot_piece_bytes = 32 * 1024,
         .entries_inflight = sim.entries_inflight,
+        .scrub_every_ms = sim.o.damage ? 200 : 2000,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
         .voters_max = sim.o.hot ? (uint32_t)sim.o.voters : 0,
@@ -281,6 +289,7 @@ void server_start(struct server *s) {
     s->clock_rate = sim.o.drift ? 720 + (uint32_t)sim_rand(620) : 1024;
     list_init(&s->jobs);
     s->counted = (struct node_counters){0};
+    s->damaged = false; /* a start looks at everything */
     stats.restarts++;
     sim_trace("s%d starts as node %llu", s->index, (unsigned long long)s->node_id);
     int rc = node_new(&options, &env_ops, s, s->disk, &s->node, error);
@@ -352,6 +361,34 @@ void server_wipe(struct server *s) {
     sim_trace("s%d loses its disk", s->index);
     if (s->node_id != 0)
         server_start(s);
+}
+
+/* A bit of a stored value changes, as it would on a bad disk or in bad memory: the map is writable.
+ * Of keys that clients do not look at: until the damage is noticed such a value can be read. */
+void server_damage(struct server *s) {
+    struct store_view *view;
+    struct slice key, value;
+    struct slice found[64];
+    size_t count = 0;
+    if (!s->node || s->damaged || node_health(s->node) != HEALTH_SOUND ||
+        store_view_new(node_store(s->node), &view) != 0)
+        return;
+    CHECK(store_view_begin(view) == 0);
+    int rc = table_first(&view->txn, TABLE_MAIN, &key, &value);
+    for (; rc == 0 && count < ARRAY_COUNT(found);
+         rc = table_next(&view->txn, TABLE_MAIN, &key, &value))
+        if (key.size > 1 && key.data[1] == 'x' && value.size > 4)
+            found[count++] = value;
+    if (count > 0) {
+        struct slice victim = found[rand_below(&sim.damage_rand, count)];
+        ((uint8_t *)(uintptr_t)victim.data)[victim.size - 1] ^=
+            (uint8_t)(1 << rand_below(&sim.damage_rand, 7));
+        s->damaged = true;
+        stats.damages++;
+        sim_trace("s%d a byte of its store changes", s->index);
+    }
+    store_view_end(view);
+    store_view_free(view);
 }
 
 struct server *server_leader(void) {

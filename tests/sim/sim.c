@@ -234,8 +234,16 @@ static void sim_end(void) {
     nftw(sim.dir, remove_below, 8, FTW_DEPTH | FTW_PHYS);
 }
 
+static bool mended(void) {
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        if (sim.servers[i].node && !sim.servers[i].removed &&
+            (sim.servers[i].damaged || node_health(sim.servers[i].node) != HEALTH_SOUND))
+            return false;
+    return true;
+}
+
 static bool settled(void) {
-    return voters_now() == (uint32_t)sim.o.voters && check_converged();
+    return mended() && voters_now() == (uint32_t)sim.o.voters && check_converged();
 }
 
 enum { SETTLE_LIMIT_US = 20000000 };
@@ -280,6 +288,9 @@ static void settle(void) {
     if (voters_now() != (uint32_t)sim.o.voters)
         sim_violation("%u voters %d s after the last fault, not %d", voters_now(),
                       SETTLE_LIMIT_US / 1000000, sim.o.voters);
+    if (!mended())
+        sim_violation("a damaged copy was not mended %d s after the last fault",
+                      SETTLE_LIMIT_US / 1000000);
     if (!check_converged())
         sim_violation("copies do not converge %d s after the last fault",
                       SETTLE_LIMIT_US / 1000000);
@@ -337,6 +348,8 @@ static void choose(const struct sim_options *base) {
         sim.o.voters = voters[sim_rand(5)];
     sim.o.early = sim_chance(500);
     sim.o.sluggish = sim.o.slow_disk && sim_chance(250);
+    sim.damage_rand.state = sim.seed ^ 0xDA3A6E;
+    sim.o.damage = sim.o.damage && rand_below(&sim.damage_rand, 5) == 0;
     if (sim.o.disorder)
         sim.o.disorder = sim_chance(300);
     if (sim.o.replace)
@@ -380,6 +393,16 @@ static void choose(const struct sim_options *base) {
         sim.o.duration_ms = durations[sim_rand(3)];
 }
 
+/* One server at a time, so that most are right. */
+static void damage(void *arg, uint64_t number) {
+    bool any = !mended();
+    if (!sim.faults)
+        return;
+    if (!any)
+        server_damage(&sim.servers[1 + rand_below(&sim.damage_rand, SERVERS_MAX)]);
+    sim_at(sim.now_us + 20000 + rand_below(&sim.damage_rand, 200000), damage, NULL, 0);
+}
+
 static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
     memset(&sim, 0, offsetof(struct sim, dir));
     sim.seed = seed;
@@ -401,6 +424,8 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
                 run_until(sim.now_us + 50000);
         sim.faults = true;
         sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(4)]);
+        if (sim.o.damage)
+            sim_at(sim.now_us + 1000, damage, NULL, 0);
         run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
         if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && sim_chance(400)) {
@@ -425,7 +450,8 @@ static void print_stats(void) {
            "starts %lu, "
            "partitions %lu, connections reset %lu, pauses %lu, nodes stopped by their disk %lu, "
            "elections %lu, "
-           "snapshots %lu, installs %lu (%lu resumed, %lu other sources, %lu pieces again), joins "
+           "snapshots %lu, installs %lu (%lu resumed, %lu other sources, %lu pieces again), "
+           "damages %lu (repairs %lu, scrubs %lu, digests compared %lu), joins "
            "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu (%lu of them direct), stale reads %lu, gateways lost %lu, leaps "
            "of time %lu, "
@@ -433,10 +459,10 @@ static void print_stats(void) {
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
            stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
-           stats.source_changes, stats.asked_again, stats.joins, stats.removals, stats.deaths,
-           stats.wipes, stats.writes, stats.reads, stats.direct, stats.stale_reads,
-           stats.gateway_deaths, stats.leaps, stats.unknown, stats.not_applied, stats.replayed,
-           stats.undecided, stats.violations);
+           stats.source_changes, stats.asked_again, stats.damages, stats.repairs, stats.scrubs,
+           stats.checks, stats.joins, stats.removals, stats.deaths, stats.wipes, stats.writes,
+           stats.reads, stats.direct, stats.stale_reads, stats.gateway_deaths, stats.leaps,
+           stats.unknown, stats.not_applied, stats.replayed, stats.undecided, stats.violations);
 }
 
 /* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing
@@ -458,7 +484,7 @@ static void usage(void) {
         "MS] [--until-violation]\n"
         "               [--plant BUG] [--twice] [--verbose | --log | --requests]\n"
         "faults: crash power partition reset slow-disk pause skew snapshots io-error replace churn "
-        "disorder\n"
+        "disorder damage\n"
         "        drift slow-link isolate hot aim handover gateways leap move\n",
         stderr);
     exit(2);
@@ -479,6 +505,7 @@ static bool *fault_named(struct sim_options *o, const char *name) {
                   {"io-error", &o->io_error},
                   {"replace", &o->replace},
                   {"disorder", &o->disorder},
+                  {"damage", &o->damage},
                   {"churn", &o->churn},
                   {"drift", &o->drift},
                   {"slow-link", &o->slow_link},
@@ -520,6 +547,7 @@ int main(int argc, char **argv) {
                             .snapshots = true,
                             .io_error = true,
                             .replace = true,
+                            .damage = true,
                             .disorder = true,
                             .churn = true,
                             .drift = true,

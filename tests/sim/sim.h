@@ -50,6 +50,7 @@ struct sim_options {
     bool churn;    /* members are removed and come back as new ones all the time */
     bool hot;      /* members change all the time, and faults are aimed at that (hot.c) */
     bool move;     /* nodes come back under other addresses */
+    bool damage;   /* bytes of a store change */
     bool early;    /* faults begin while the cluster is being built */
     uint64_t duration_ms;
     int verbose;
@@ -80,6 +81,7 @@ struct server {
     struct list jobs;     /* background jobs waiting */
     struct node_counters counted;
     struct store_gate *gate;
+    bool damaged; /* a byte of its store was changed, and is not mended yet */
 };
 
 struct slink {
@@ -109,6 +111,7 @@ struct gateway_sim {
 
 struct sim {
     struct sim_options o;
+    struct rand damage_rand; /* of its own, so that the other seeds go as they went */
     uint64_t seed, now_us, seq, hash, events, end_us;
     struct rand rand;
     struct server servers[SERVERS_MAX + 1];
@@ -132,10 +135,11 @@ struct sim {
 extern struct sim sim;
 
 struct sim_stats {
-    uint64_t undecided, stale_reads, gateway_deaths, leaps, runs, events, messages, lost_messages,
-        crashes, power_cuts, restarts, partitions, resets, elections, background, installs, resumed,
-        source_changes, asked_again, joins, removals, deaths, wipes, pauses, writes, reads, direct,
-        unknown, not_applied, replayed, io_errors, violations;
+    uint64_t undecided, stale_reads, gateway_deaths, leaps, damages, repairs, checks, scrubs, runs,
+        events, messages, lost_messages, crashes, power_cuts, restarts, partitions, resets,
+        elections, background, installs, resumed, source_changes, asked_again, joins, removals,
+        deaths, wipes, pauses, writes, reads, direct, unknown, not_applied, replayed, io_errors,
+        violations;
 };
 extern struct sim_stats stats;
 
@@ -159,7 +163,8 @@ void server_crash(struct server *s, bool power);
 /* It comes back under another address, if it knows those of all others: who forgets where the
  * others are, and is not where they look for it, is lost. */
 bool server_may_move(const struct server *s);
-void server_move(struct server *s);  /* down */
+void server_move(struct server *s); /* down */
+void server_damage(struct server *s);
 void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
