@@ -37,6 +37,7 @@ struct checkup {
     bool json;
     struct progress progress;
     struct finding findings[PART_COUNT];
+    bool fresh; /* by its identity it has not worked yet: it need not have a log */
     bool log_read, store_read, rebuild; /* rebuild: a start makes the store anew */
     struct log_open_info log;
     struct snapshot_meta meta; /* index 0: none */
@@ -98,6 +99,8 @@ static void check_identity(struct checkup *c) {
     else if (rc < 0)
         say(c, PART_IDENTITY, VERDICT_DAMAGED, "%s: %s", IDENTITY_NAME, strerror(-rc));
     else
+        c->fresh = !id.begun;
+    if (rc == 0)
         say(c, PART_IDENTITY, VERDICT_GOOD, "node %" PRIu64 " of cluster %02x%02x%02x%02x",
             id.node_id, id.cluster_id[0], id.cluster_id[1], id.cluster_id[2], id.cluster_id[3]);
 }
@@ -118,6 +121,10 @@ static void check_log(struct checkup *c, struct disk *disk) {
     else
         snprintf(error, sizeof error, "log: %s", strerror(-rc));
     progress_end(&c->progress);
+    if (rc == -ENOENT && c->fresh) {
+        say(c, PART_LOG, VERDICT_NOTE, "there is none yet; a start makes it");
+        return;
+    }
     if (rc < 0) {
         say(c, PART_LOG, VERDICT_DAMAGED, "%s", *error ? error : strerror(-rc));
         return;

@@ -19,6 +19,7 @@ def restored(tmp_path, name, file):
     code, out, err = cotidal("restore", file, "--data", node.data)
     assert code == 0, err
     assert "cotidal serve --data" in out
+    assert cotidal("check", node.data)[0] == 0
     return node.start()
 
 
