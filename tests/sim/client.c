@@ -574,7 +574,7 @@ static void admin_done(struct upstream_request *up, enum upstream_outcome outcom
     struct server *s = op->server;
     struct reply_item item;
     bool mine = s && op->life == s->life;
-    if (!s && outcome == UPSTREAM_DONE)
+    if (!s && outcome != UPSTREAM_UNKNOWN)
         hot_removal_answered(op->removed);
     free(op);
     if (!mine)

@@ -295,8 +295,15 @@ void gateway_after(struct gateway_sim *g) {
 }
 
 void gateway_start(struct gateway_sim *g) {
-    static const char *const seeds[] = {"s1:1", "s2:1", "s3:1", "local"};
-    struct upstream_options options = {.seeds = seeds, .seed_count = g->home ? 4 : 3};
+    /* Who configures it knows the first nodes and those that are there now. */
+    const char *seeds[SERVERS_MAX + 4] = {"s1:1", "s2:1", "s3:1"};
+    size_t count = 3;
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        if (sim.servers[i].node && (i > 3 || strcmp(sim.servers[i].address, seeds[i - 1]) != 0))
+            seeds[count++] = sim.servers[i].address;
+    if (g->home)
+        seeds[count++] = "local";
+    struct upstream_options options = {.seeds = seeds, .seed_count = count};
     if (g->direct) {
         options.gate = g->home->gate;
         sim_trace("g%d reads the store of s%d", g->index, g->home->index);
