@@ -301,7 +301,7 @@ static bool node_apply_some(struct node *n) {
         if (index > store_applied_index(n->store)) {
             if (!open)
                 rc = store_begin(n->store);
-            open = true;
+            open = rc == 0; /* the disk may have no room for a transaction */
             if (rc == 0)
                 rc = node_apply_to_store(n, index, e);
         }
