@@ -285,7 +285,7 @@ static int node_apply_to_store(struct node *n, uint64_t index, const struct core
 
 /* One transaction: entries up to a membership entry or a bound. Returns false when there was
  * nothing or it failed. */
-static bool node_apply_some(struct node *n) {
+static bool node_apply_some(struct node *n, uint64_t *ret_bytes) {
     uint64_t stop = n->commit_index < n->memlog.last_index ? n->commit_index : n->memlog.last_index;
     if (n->core_applied >= stop)
         return false;
@@ -310,6 +310,7 @@ static bool node_apply_some(struct node *n) {
         bytes += e->body.size;
         n->core_applied = index;
     }
+    *ret_bytes = bytes;
     if (open) {
         int committed = store_commit(n->store); /* or taken back, after a failure */
         rc = rc == 0 ? committed : rc;
@@ -332,11 +333,16 @@ void node_apply(struct node *n, bool all) {
     if (n->applying)
         return;
     n->applying = true;
-    int rounds = 0;
-    while (node_running(n) && !n->install && !n->store_broken &&
-           (all || rounds < NODE_APPLY_ROUNDS) && node_apply_some(n))
-        rounds++;
-    n->more |= rounds == NODE_APPLY_ROUNDS;
+    uint64_t total = 0, bytes;
+    for (int rounds = 0; node_running(n) && !n->install && !n->store_broken; rounds++) {
+        if (!all && (rounds == NODE_APPLY_ROUNDS || total >= NODE_APPLY_BYTES)) {
+            n->more = true;
+            break;
+        }
+        if (!node_apply_some(n, &bytes))
+            break;
+        total += bytes;
+    }
     n->applying = false;
 }
 
