@@ -459,13 +459,31 @@ static void forget_silent_leader(struct core *c, uint64_t now_ms) {
     r->follower_state.current_leader.address = NULL;
 }
 
-/* A rejection of what this peer has acknowledged since we lead has been overtaken by the
- * acknowledgement. Ordered connections (M9) do not bring one; the library, when it is probing,
- * takes it, and then sends that peer no entries any more. */
+/* A rejection of what this peer has acknowledged since we lead: it was overtaken by the
+ * acknowledgement, as ordered connections (M9) would not have it, or comes from a node that is
+ * installing a snapshot. The library, when it is probing, takes it, and then sends that peer no
+ * entries any more. It is stepped as a sign of life that acknowledges nothing new. */
 static bool overtaken(const struct core *c, const struct core_message *m) {
     return c->raft.state == RAFT_LEADER && m->term == c->raft.current_term &&
            m->append_result.rejected > 0 &&
            m->append_result.rejected <= core_match_index(c, m->peer_id);
+}
+
+/* The leader goes on from an entry that we had and have compacted: it missed what we acknowledged
+ * since. The library rejects that, but all that we know to be committed is in the log of every
+ * later leader, so what of it is on our disk is acknowledged instead. */
+static void acknowledge_compacted(struct core *c, const struct core_message *m,
+                                  struct core_update *ret) {
+    const struct raft *r = &c->raft;
+    uint64_t prev = m->append.prev_index;
+    uint64_t have = r->commit_index < r->last_stored ? r->commit_index : r->last_stored;
+    struct core_message *answer = ret->message_count == 1 ? &c->messages[0] : NULL;
+    if (!answer || answer->type != CORE_MSG_APPEND_RESULT || prev == 0 ||
+        answer->append_result.rejected != prev || m->term != r->current_term ||
+        r->snapshot.installing || prev >= r->trail.snapshot.index || prev > have)
+        return;
+    answer->append_result.rejected = 0;
+    answer->append_result.last_index = have;
 }
 
 static void append_to_raft(struct core *c, const struct core_message *m,
@@ -530,11 +548,6 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
         install_to_raft(m, &rm.install_snapshot);
         break;
     case CORE_MSG_APPEND_RESULT:
-        if (overtaken(c, m)) {
-            *ret =
-                (struct core_update){.term = c->raft.current_term, .voted_for = c->raft.voted_for};
-            return 0;
-        }
         rm.append_entries_result = (struct raft_append_entries_result){
             .version = 2,
             .term = m->term,
@@ -543,6 +556,10 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
             .features = CORE_FEATURES,
             .capacity = CORE_CAPACITY,
         };
+        if (overtaken(c, m)) {
+            rm.append_entries_result.rejected = 0;
+            rm.append_entries_result.last_log_index = core_match_index(c, m->peer_id);
+        }
         break;
     case CORE_MSG_VOTE:
         /* G4: a pre-vote request of an old term is answered with our own term, not granted; the
@@ -587,6 +604,8 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
     c->appending = m->type == CORE_MSG_APPEND;
     int rc = core_step(c, now_ms, &event, ret);
     c->appending = false;
+    if (m->type == CORE_MSG_APPEND && rc == 0)
+        acknowledge_compacted(c, m, ret);
     if (m->type == CORE_MSG_INSTALL && installing && !stale) {
         /* The library ignores it then, and forgets to free it. */
         raft_free(rm.install_snapshot.data.base);

@@ -559,6 +559,26 @@ static void test_an_overtaken_rejection_is_dropped(void **state) {
     bench_fini(&b);
 }
 
+static void test_what_was_compacted_is_not_rejected(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    assert_int_equal(append(&b, 2, 7, 1, 1, 8, 9, 7), 0);
+    persisted(&b, 10);
+    const struct core_snapshot s = {
+        .index = 8, .term = 7, .membership_index = 1, .membership = members(3, 0)};
+    assert_int_equal(core_snapshot_taken(b.core, b.now_ms, &s, 2, &b.u), 0);
+    assert_int_equal(append(&b, 2, 7, 4, 7, 8, 0, 7), 0);
+    assert_int_equal(b.u.message_count, 1);
+    assert_int_equal(b.u.messages[0].append_result.rejected, 0);
+    assert_int_equal(b.u.messages[0].append_result.last_index, 8);
+    /* What we do not have, or have otherwise, is rejected as before. */
+    assert_int_equal(append(&b, 2, 7, 12, 7, 8, 0, 7), 0);
+    assert_int_equal(b.u.messages[0].append_result.rejected, 12);
+    assert_int_equal(append(&b, 2, 7, 9, 6, 8, 0, 7), 0);
+    assert_int_equal(b.u.messages[0].append_result.rejected, 9);
+    bench_fini(&b);
+}
+
 static void test_follower_takes_no_entries(void **state) {
     struct bench b;
     bench_init(&b, 3, 0, 7);
@@ -753,6 +773,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_conflicting_tail_is_replaced),
         cmocka_unit_test(test_leader_replicates_and_commits),
         cmocka_unit_test(test_an_overtaken_rejection_is_dropped),
+        cmocka_unit_test(test_what_was_compacted_is_not_rejected),
         cmocka_unit_test(test_follower_takes_no_entries),
         cmocka_unit_test(test_one_membership_at_a_time),
         cmocka_unit_test(test_catch_up),
