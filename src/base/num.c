@@ -29,6 +29,17 @@ bool num_parse_i64(struct slice s, int64_t *ret_value) {
     return true;
 }
 
+bool num_parse_bytes(struct slice s, uint64_t *ret_value) {
+    static const char units[] = "KMGT";
+    uint64_t unit = 1, number;
+    const char *at = s.size > 0 ? memchr(units, s.data[s.size - 1] & ~0x20, 4) : NULL;
+    if (at) {
+        unit = UINT64_C(1) << (10 * (at - units + 1));
+        s.size--;
+    }
+    return num_parse_u64(s, &number) && !__builtin_mul_overflow(number, unit, ret_value);
+}
+
 bool num_parse_float(struct slice s, long double *ret_value) {
     char text[5 * 1024]; /* as Redis: what INCRBYFLOAT writes can be read again */
     if (s.size == 0 || s.size >= sizeof text || memchr(s.data, 0, s.size) || s.data[0] == ' ' ||

@@ -9,6 +9,8 @@
  * string2ll). Returns false and writes nothing otherwise. */
 bool num_parse_i64(struct slice s, int64_t *ret_value);
 bool num_parse_u64(struct slice s, uint64_t *ret_value);
+/* A size as people write it: a number, and K, M, G or T in either case for powers of 1024. */
+bool num_parse_bytes(struct slice s, uint64_t *ret_value);
 /* A long double as Redis accepts it ("inf", "1e3", hex); rejects empty, spaces before it, NaN,
  * trailing bytes, what is too large or too small, and texts of 5 KiB or more. */
 bool num_parse_float(struct slice s, long double *ret_value);

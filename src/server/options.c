@@ -31,18 +31,6 @@ static const struct option *option_find(const char *name, size_t size) {
     return NULL;
 }
 
-static bool parse_bytes(const char *text, uint64_t *ret) {
-    size_t size = strlen(text);
-    uint64_t unit = 1, number;
-    const char *units = "KMGT", *at;
-    if (size > 0 && (at = strchr(units, toupper((unsigned char)text[size - 1]))) && *at) {
-        unit = 1ull << (10 * (at - units + 1));
-        size--;
-    }
-    return num_parse_u64(slice_of(text, size), &number) &&
-           !__builtin_mul_overflow(number, unit, ret);
-}
-
 static bool parse_switch(const char *text, bool *ret) {
     bool yes = strcmp(text, "1") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "true") == 0;
     *ret = yes;
@@ -56,7 +44,7 @@ static bool option_set(const struct option *o, const char *text, struct server_o
         *(const char **)at = text;
         return true;
     case OPTION_BYTES:
-        return parse_bytes(text, at);
+        return num_parse_bytes(slice_str(text), at);
     case OPTION_COUNT:
         return num_parse_u64(slice_str(text), at);
     case OPTION_DURATION:

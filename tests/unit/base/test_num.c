@@ -187,11 +187,29 @@ static void test_append_float(void **state) {
     buf_fini(&b);
 }
 
+static void test_parse_bytes(void **state) {
+    static const struct {
+        const char *in;
+        uint64_t want;
+    } good[] = {
+        {"0", 0},        {"100", 100},    {"1k", 1024},       {"64K", 65536},
+        {"2M", 2 << 20}, {"1g", 1 << 30}, {"3T", 3ull << 40}, {"16777215T", 16777215ull << 40},
+        {"0K", 0}};
+    static const char *const bad[] = {"", "K", "1 K", "1KB", "-1", "1.5M", "16777216T", "1P", "+"};
+    uint64_t got;
+    for (size_t i = 0; i < ARRAY_COUNT(good); i++) {
+        assert_true(num_parse_bytes(slice_str(good[i].in), &got));
+        assert_true(got == good[i].want);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+        assert_false(num_parse_bytes(slice_str(bad[i]), &got));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_i64),       cmocka_unit_test(test_parse_u64),
         cmocka_unit_test(test_append_integers), cmocka_unit_test(test_parse_float),
-        cmocka_unit_test(test_append_float),
+        cmocka_unit_test(test_append_float),    cmocka_unit_test(test_parse_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
