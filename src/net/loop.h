@@ -14,7 +14,8 @@ void loop_free(struct loop *l);
 /* Runs until loop_stop(). */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l); /* from the loop's own thread */
-/* Runs what is left until no handle is active (signals and wakers do not count): for closing down.
+/* Runs what is left until no handle is active (signals, wakers and fine timers do not count): for
+ * closing down.
  */
 void loop_drain(struct loop *l);
 uint64_t loop_now_ms(struct loop *l); /* monotonic, read anew at each call */
@@ -32,6 +33,16 @@ struct timer *timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx);
 /* Fires once, at loop_now_ms() >= at_ms; replaces an earlier setting. UINT64_MAX: never. */
 void timer_set(struct timer *t, uint64_t at_ms);
 void timer_free(struct timer *t);
+
+/* The same at a finer grain, with a descriptor of its own: fires at loop_now_ns() >= at_ns, late by
+ * some microseconds and not by part of a millisecond. Negative errno when there is no descriptor.
+ */
+struct fine_timer;
+uint64_t loop_now_ns(void); /* the clock of loop_now_ms() */
+int fine_timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx,
+                   struct fine_timer **ret_timer) WARN_UNUSED;
+void fine_timer_set(struct fine_timer *t, uint64_t at_ns); /* UINT64_MAX: never */
+void fine_timer_free(struct fine_timer *t);
 
 /* Wakes the loop from any thread; several wakes may become one call. */
 struct waker;

@@ -47,6 +47,40 @@ static void test_timer_is_never_early(void **state) {
     runner_free(r);
 }
 
+static void on_fine_timer(void *ctx) {
+    struct probe *p = ctx;
+    p->fired_ms = loop_now_ns();
+    p->count++;
+    p->done = true;
+}
+
+/* A time that is over fires at once; one that was replaced, cleared or freed does not fire. */
+static void test_fine_timer(void **state) {
+    struct runner *r = runner_new();
+    struct probe p = {.loop = r->loop}, gone = {.loop = r->loop};
+    struct fine_timer *t, *never, *freed;
+    assert_int_equal(fine_timer_new(r->loop, on_fine_timer, &p, &t), 0);
+    assert_int_equal(fine_timer_new(r->loop, on_fine_timer, &gone, &never), 0);
+    assert_int_equal(fine_timer_new(r->loop, on_fine_timer, &gone, &freed), 0);
+    fine_timer_set(never, loop_now_ns());
+    fine_timer_set(never, UINT64_MAX);
+    fine_timer_set(freed, 0);
+    fine_timer_free(freed);
+    for (uint64_t i = 0; i < 20; i++) {
+        p.done = false;
+        uint64_t at_ns = i == 0 ? 0 : loop_now_ns() + i * 37000;
+        fine_timer_set(t, at_ns + 1000000);
+        fine_timer_set(t, at_ns);
+        run_until(r, &p.done);
+        assert_true(p.fired_ms >= at_ns);
+        assert_int_equal(p.count, i + 1);
+    }
+    assert_int_equal(gone.count, 0);
+    fine_timer_free(t);
+    fine_timer_free(never);
+    runner_free(r);
+}
+
 static void test_timer_replaced_and_cleared(void **state) {
     struct runner *r = runner_new();
     struct probe first = {.loop = r->loop}, second = {.loop = r->loop};
@@ -251,6 +285,7 @@ static void test_signal(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_timer_is_never_early),
+        cmocka_unit_test(test_fine_timer),
         cmocka_unit_test(test_timer_replaced_and_cleared),
         cmocka_unit_test(test_waker_from_another_thread),
         cmocka_unit_test(test_hooks_run_last_in_order),
