@@ -35,6 +35,7 @@ enum cli_option_set {
     CLI_SET_BACKUP = 1 << 4,
     CLI_SET_DATA = 1 << 5,
     CLI_SET_JOIN = 1 << 6,
+    CLI_SET_BENCH = 1 << 7,
 };
 
 /* X(field, type, option, environment, value's name or "" for a switch, set, help) */
@@ -59,7 +60,45 @@ enum cli_option_set {
       "the data folder to make")                                                                   \
     X(join, const char *, "--join", "COTIDAL_JOIN", "HOST:PORT", CLI_SET_JOIN,                     \
       "the --peer address of a node that is up")                                                   \
-    X(yes, const char *, "--yes", "COTIDAL_YES", "", CLI_SET_JOIN, "do not ask")
+    X(yes, const char *, "--yes", "COTIDAL_YES", "", CLI_SET_JOIN, "do not ask")                   \
+    CLI_BENCH_OPTIONS(X)
+
+/* Those of bench alone. */
+#define CLI_BENCH_OPTIONS(X)                                                                       \
+    X(bench_command, const char *, "--command", "COTIDAL_BENCH_COMMAND", "TEXT", CLI_SET_BENCH,    \
+      "set, get, incr, mixed, or a request of your own with {key} and {value} in it: "             \
+      "\"HSET {key} f {value}\", over HTTP \"GET /index.html\" (default set)")                     \
+    X(bench_ratio, const char *, "--ratio", "COTIDAL_BENCH_RATIO", "SETS:GETS", CLI_SET_BENCH,     \
+      "of --command mixed (default 1:10)")                                                         \
+    X(bench_clients, const char *, "--clients", "COTIDAL_BENCH_CLIENTS", "N", CLI_SET_BENCH,       \
+      "connections, spread over the addresses (default 50)")                                       \
+    X(bench_threads, const char *, "--threads", "COTIDAL_BENCH_THREADS", "N", CLI_SET_BENCH,       \
+      "threads that share the connections (default 1)")                                            \
+    X(bench_pipeline, const char *, "--pipeline", "COTIDAL_BENCH_PIPELINE", "N", CLI_SET_BENCH,    \
+      "requests that a connection has on their way (default 1)")                                   \
+    X(bench_rate, const char *, "--rate", "COTIDAL_BENCH_RATE", "N", CLI_SET_BENCH,                \
+      "requests a second, whether the server keeps up or not; times count from when a request "    \
+      "was due (default: each connection sends when it has its answers)")                          \
+    X(bench_duration, const char *, "--duration", "COTIDAL_BENCH_DURATION", "DURATION",            \
+      CLI_SET_BENCH, "how long to measure (default 10s)")                                          \
+    X(bench_warmup, const char *, "--warm-up", "COTIDAL_BENCH_WARM_UP", "DURATION", CLI_SET_BENCH, \
+      "how long to run before that (default 500ms)")                                               \
+    X(bench_requests, const char *, "--requests", "COTIDAL_BENCH_REQUESTS", "N", CLI_SET_BENCH,    \
+      "end after so many requests; no warm-up then")                                               \
+    X(bench_size, const char *, "--size", "COTIDAL_BENCH_SIZE", "SIZE", CLI_SET_BENCH,             \
+      "bytes of {value} (default 100; K and M are understood)")                                    \
+    X(bench_keys, const char *, "--keys", "COTIDAL_BENCH_KEYS", "N", CLI_SET_BENCH,                \
+      "how many keys to choose {key} from, at random: bench:0000000000 and on (default 10000)")    \
+    X(bench_fill, const char *, "--fill", "COTIDAL_BENCH_FILL", "", CLI_SET_BENCH,                 \
+      "each key once, in order, and then end")                                                     \
+    X(bench_wait, const char *, "--wait", "COTIDAL_BENCH_WAIT", "N", CLI_SET_BENCH,                \
+      "Redis: a WAIT for N replicas behind each write, both counted as one request")               \
+    X(bench_header, const char *, "--header", "COTIDAL_BENCH_HEADER", "TEXT", CLI_SET_BENCH,       \
+      "HTTP: a header field for each request, \"Name: value\"")                                    \
+    X(bench_interval, const char *, "--interval", "COTIDAL_BENCH_INTERVAL", "DURATION",            \
+      CLI_SET_BENCH, "with --json: also how many requests and the longest time in each interval")  \
+    X(bench_pids, const char *, "--server-pids", "COTIDAL_BENCH_SERVER_PIDS", "PID,...",           \
+      CLI_SET_BENCH, "processes of this machine whose CPU time is to be told")
 
 /* X(name, function, option sets, arguments' least and most count, usage, help) */
 #define CLI_COMMANDS(X)                                                                            \
@@ -80,6 +119,8 @@ enum cli_option_set {
       "make the data folder of a new system's first node from a backup")                           \
     X("rejoin", cli_rejoin, CLI_SET_JOIN, 1, 1, "DIR --join HOST:PORT",                            \
       "set a damaged node's files aside, so that it joins as a new one")                           \
+    X("bench", cli_bench, CLI_SET_JSON | CLI_SET_BENCH, 0, 1, "[redis://|http://]HOST:PORT[,...]", \
+      "how many requests a server of the Redis protocol or of HTTP answers, and how fast")         \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
       "the Redis commands this version has, as a Markdown table")
 
@@ -112,6 +153,7 @@ int cli_check(const struct cli_args *args);
 int cli_backup(const struct cli_args *args);
 int cli_rejoin(const struct cli_args *args);
 int cli_restore(const struct cli_args *args);
+int cli_bench(const struct cli_args *args);
 int cli_commands(const struct cli_args *args);
 
 /* Locks a data folder as a node does, until the descriptor is closed. A node that runs there keeps

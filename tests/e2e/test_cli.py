@@ -105,7 +105,7 @@ def test_help():
     code, out, _ = cotidal("--help")
     text = out.decode()
     assert code == 0
-    for name in ("serve", "db", "web", "status", "get", "set", "del"):
+    for name in ("serve", "db", "web", "status", "get", "set", "del", "bench"):
         assert f"\n  {name} " in text
     for name in ("status", "get", "set", "del"):
         code, out, _ = cotidal(name, "--help")
