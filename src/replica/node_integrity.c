@@ -104,8 +104,6 @@ static void compare(struct node *n, struct peer *p, uint64_t index, const struct
     bool differs = !hash128_equal(*own, *digest), differed = p->compared_index && p->differs;
     p->compared_index = index;
     p->differs = differs;
-    if (!differs)
-        n->repair_unproven = false;
     if (differs && !differed)
         tell_difference(n, p->id, index, own, digest);
     if (differs && n->differs_from == 0)
@@ -150,9 +148,9 @@ static void judge(struct node *n) {
     } else if (equal > voters / 2) {
         health_set(n, HEALTH_SOUND, "most voters have the same digest");
     } else if (different > voters / 2) {
-        /* Made anew already, and nobody has agreed since, or again and again: then it is in the
-         * snapshot, or in how we apply. */
-        if (n->repair_unproven || n->repairs_in_row >= NODE_REPAIRS_IN_ROW)
+        /* Made anew again and again: then it is in the snapshot, or in how we apply. One time
+         * proves nothing: the new store may have been damaged too. */
+        if (n->repairs_in_row >= NODE_REPAIRS_IN_ROW)
             health_set(n, HEALTH_LOST, "made anew, and most voters still have another digest");
         else
             node_integrity_damaged(n, "most voters have another digest");
@@ -393,7 +391,6 @@ static void rebuild_use(struct node *n) {
     if (node_now(n) - n->repaired_ms > NODE_REPAIRS_APART_MS)
         n->repairs_in_row = 0;
     n->repairs_in_row++;
-    n->repair_unproven = true;
     n->repaired_ms = node_now(n);
     n->counters.repairs++;
     log_warn("store-rebuilt", "node=%llu from=%llu to=%llu", (unsigned long long)n->o.id,

@@ -262,7 +262,6 @@ struct node {
     uint64_t repaired_to; /* to be applied again before it counts; UINT64_MAX: not yet replaced */
     uint64_t repaired_ms; /* the last time that it was replaced; 0: never */
     uint32_t repairs_in_row; /* not far from each other */
-    bool repair_unproven;    /* nobody has agreed with us since */
 
     /* handing them out */
     struct list fetches; /* pieces that were asked for, in order */
