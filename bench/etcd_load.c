@@ -1,22 +1,14 @@
-/* A closed-loop load client: N connections, each with one request on its way, over epoll on one
- * thread.
+/* A closed-loop load client for etcd's v3 API: gRPC over HTTP/2 without TLS, as etcd's own clients
+ * speak it. N connections, each with one request on its way, over epoll on one thread. `cotidal
+ * bench` drives all other systems; it does not speak gRPC.
  *
- *   load PROTOCOL OPERATION ADDRESS[,ADDRESS...] CLIENTS SECONDS [wait=N] [bytes=100] [keys=10000]
- * [fill=1]
+ *   etcd_load etcd set|get|get-stale ADDRESS[,ADDRESS...] CLIENTS SECONDS [bytes=100] [keys=10000]
+ *        [fill=1]
  *
- *   PROTOCOL   resp   SET, GET (with wait=N each SET is followed by WAIT N 0, and both answers
- * count as one) http   PUT, GET /v1/kv/... etcd   Put, Range of etcd's v3 API: gRPC over HTTP/2
- * without TLS, as its own clients speak OPERATION  set, get; for etcd also get-stale (a
- * serializable Range)
- *
- * The connections are spread over the addresses. Keys are chosen at random out of `keys`; fill=1
- * writes each of them once instead and ends. The first 300 ms are not counted. Prints one line of
- * JSON.
- *
- * The same loop, the same read and write calls and the same clock for every system: what differs is
- * the bytes. It understands only as much of each protocol as it needs to tell an answer from an
- * error.
- */
+ * get-stale is a serializable Range. The connections are spread over the addresses. Keys are chosen
+ * at random out of `keys`; fill=1 writes each of them once instead and ends. The first 300 ms are
+ * not counted. Prints one line of JSON. It understands only as much of the protocol as it needs to
+ * tell an answer from an error. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -47,7 +39,6 @@ struct conn {
 static struct {
     const char *operation;
     bool is_set;
-    int wait_replicas;
     size_t value_bytes;
     uint64_t keys;
     bool fill;
@@ -88,65 +79,6 @@ static void write_all(struct conn *c, const void *data, size_t size) {
         at += n;
         size -= (size_t)n;
     }
-}
-
-/* ---- RESP ---- */
-
-static size_t resp_request(struct conn *c, const char *key, uint8_t *out) {
-    int n;
-    c->answers_left = 1;
-    if (!config.is_set)
-        return (size_t)sprintf((char *)out, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", strlen(key), key);
-    n = sprintf((char *)out, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n%.*s\r\n", strlen(key), key,
-                config.value_bytes, (int)config.value_bytes, value);
-    if (config.wait_replicas > 0) {
-        c->answers_left = 2;
-        n += sprintf((char *)out + n, "*3\r\n$4\r\nWAIT\r\n$1\r\n%d\r\n$1\r\n0\r\n",
-                     config.wait_replicas);
-    }
-    return (size_t)n;
-}
-
-/* Bytes of the first whole answer in the buffer, 0 when it is not all there. */
-static size_t resp_answer(struct conn *c, bool *ret_ok) {
-    uint8_t *end = memchr(c->in, '\n', c->in_size);
-    if (!end)
-        return 0;
-    size_t line = (size_t)(end - c->in) + 1;
-    *ret_ok = c->in[0] == '+' || c->in[0] == ':';
-    if (c->in[0] == ':' && config.wait_replicas > 0)
-        *ret_ok = atoi((char *)c->in + 1) >= config.wait_replicas;
-    if (c->in[0] != '$')
-        return line;
-    long size = atol((char *)c->in + 1);
-    *ret_ok = size == (long)config.value_bytes;
-    size_t whole = line + (size < 0 ? 0 : (size_t)size + 2);
-    return c->in_size >= whole ? whole : 0;
-}
-
-/* ---- HTTP/1.1 ---- */
-
-static size_t http_request(struct conn *c, const char *key, uint8_t *out) {
-    c->answers_left = 1;
-    if (!config.is_set)
-        return (size_t)sprintf((char *)out, "GET /v1/kv/%s HTTP/1.1\r\nHost: bench\r\n\r\n", key);
-    return (size_t)sprintf((char *)out,
-                           "PUT /v1/kv/%s HTTP/1.1\r\nHost: bench\r\nContent-Length: "
-                           "%zu\r\n\r\n%.*s",
-                           key, config.value_bytes, (int)config.value_bytes, value);
-}
-
-static size_t http_answer(struct conn *c, bool *ret_ok) {
-    uint8_t *end = memmem(c->in, c->in_size, "\r\n\r\n", 4);
-    if (!end)
-        return 0;
-    size_t head = (size_t)(end - c->in) + 4;
-    *end = '\0';
-    const char *length = strcasestr((char *)c->in, "\r\nContent-Length:");
-    size_t whole = head + (length ? (size_t)atol(length + 17) : 0);
-    *end = '\r';
-    *ret_ok = c->in_size > 9 && c->in[9] == '2';
-    return c->in_size >= whole ? whole : 0;
 }
 
 /* ---- etcd: gRPC over HTTP/2 (RFC 9113), headers as literals that are never indexed (RFC 7541)
@@ -285,8 +217,6 @@ static const struct protocol {
     size_t (*request)(struct conn *c, const char *key, uint8_t *out);
     size_t (*answer)(struct conn *c, bool *ret_ok);
 } protocols[] = {
-    {"resp", NULL, resp_request, resp_answer},
-    {"http", NULL, http_request, http_answer},
     {"etcd", etcd_begin, etcd_request, etcd_answer},
 };
 static const struct protocol *protocol;
@@ -361,8 +291,7 @@ static void print_result(double seconds) {
 }
 
 static void parse_setting(const char *word) {
-    if (sscanf(word, "wait=%d", &config.wait_replicas) == 1 ||
-        sscanf(word, "bytes=%zu", &config.value_bytes) == 1)
+    if (sscanf(word, "bytes=%zu", &config.value_bytes) == 1)
         return;
     unsigned long long number;
     if (sscanf(word, "keys=%llu", &number) == 1)
@@ -399,8 +328,8 @@ static void run(struct conn *conns, int clients, double seconds) {
 
 int main(int argc, char **argv) {
     if (argc < 6) {
-        fprintf(stderr, "usage: load resp|http|etcd set|get ADDRESS,... CLIENTS SECONDS "
-                        "[wait=N] [bytes=N] [keys=N] [fill=1]\n");
+        fprintf(stderr, "usage: load etcd set|get|get-stale ADDRESS,... CLIENTS SECONDS "
+                        "[bytes=N] [keys=N] [fill=1]\n");
         return 2;
     }
     for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
