@@ -104,6 +104,8 @@ static void compare(struct node *n, struct peer *p, uint64_t index, const struct
     bool differs = !hash128_equal(*own, *digest), differed = p->compared_index && p->differs;
     p->compared_index = index;
     p->differs = differs;
+    if (!differs)
+        n->repairs_in_row = 0; /* the last one helped */
     if (differs && !differed)
         tell_difference(n, p->id, index, own, digest);
     if (differs && n->differs_from == 0)
