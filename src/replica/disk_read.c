@@ -1,15 +1,15 @@
 #include "replica/disk_read.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replica/disk_file.h"
+
 enum {
     PIECE_BYTES = 1024 * 1024, /* read at a time, so that progress is seen */
-    LOAD_BYTES_MAX = 1024 * 1024,
 };
 
 struct disk_file {
@@ -32,26 +32,7 @@ static int read_disk_list(struct disk *d, const char *folder,
     int fd = openat(of(d)->dir_fd, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    DIR *dir = fdopendir(fd);
-    if (!dir) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    int rc = 0;
-    for (;;) {
-        struct stat st;
-        errno = 0;
-        struct dirent *e = readdir(dir);
-        if (!e) {
-            rc = -errno;
-            break;
-        }
-        if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            fn(ctx, e->d_name);
-    }
-    closedir(dir);
-    return rc;
+    return disk_walk_folder(fd, fn, ctx);
 }
 
 static int read_disk_open(struct disk *d, const char *name, struct disk_file **ret_file,
@@ -97,24 +78,6 @@ static int64_t read_disk_read(struct disk *d, struct disk_file *f, uint64_t offs
     return (int64_t)got;
 }
 
-static int read_disk_load(struct disk *d, const char *name, struct buf *ret_content) {
-    struct disk_file *f = NULL;
-    uint64_t bytes = 0;
-    int rc = read_disk_open(d, name, &f, &bytes);
-    if (rc < 0)
-        return rc;
-    if (bytes > LOAD_BYTES_MAX) {
-        read_disk_close(d, f);
-        return -EFBIG;
-    }
-    buf_reset(ret_content);
-    int64_t n = read_disk_read(d, f, 0, buf_reserve(ret_content, (size_t)bytes), (size_t)bytes);
-    if (n > 0)
-        buf_commit(ret_content, (size_t)n);
-    read_disk_close(d, f);
-    return n < 0 ? (int)n : 0;
-}
-
 static int read_disk_write_sync(struct disk *d, struct disk_file *f, uint64_t offset,
                                 struct slice bytes) {
     return -EROFS;
@@ -145,7 +108,7 @@ static const struct disk_ops read_disk_ops = {
     .truncate_sync = read_disk_truncate_sync,
     .unlink_sync = read_disk_unlink_sync,
     .replace_sync = read_disk_replace_sync,
-    .load = read_disk_load,
+    .load = disk_load_file,
     .submit = read_disk_submit,
 };
 

@@ -1,6 +1,5 @@
 #include "replica/disk_uv.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,10 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replica/disk_file.h"
+
 enum {
     GATHER_MAX = IOV_MAX,
     FILL_BYTES = 1024 * 1024, /* zeros written at a time */
-    LOAD_BYTES_MAX = 1024 * 1024,
 };
 
 struct disk_file {
@@ -137,26 +137,7 @@ static int uv_disk_list(struct disk *d, const char *folder, void (*fn)(void *ctx
     int fd = openat(u->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    DIR *dir = fdopendir(fd);
-    if (!dir) {
-        int r = -errno;
-        close(fd);
-        return r;
-    }
-    int r = 0;
-    for (;;) {
-        errno = 0;
-        struct dirent *e = readdir(dir);
-        if (!e) {
-            r = -errno;
-            break;
-        }
-        struct stat st;
-        if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            fn(ctx, e->d_name);
-    }
-    closedir(dir);
-    return r;
+    return disk_walk_folder(fd, fn, ctx);
 }
 
 static struct disk_file *file_new(int fd) {
@@ -235,24 +216,6 @@ static int uv_disk_replace_sync(struct disk *d, const char *name, struct slice c
         r = error_of(fsync(fd));
     close(fd);
     return r < 0 ? r : rename_name(u, beside, name);
-}
-
-static int uv_disk_load(struct disk *d, const char *name, struct buf *ret_content) {
-    struct disk_file *f = NULL;
-    uint64_t bytes = 0;
-    int r = uv_disk_open(d, name, &f, &bytes);
-    if (r < 0)
-        return r;
-    if (bytes > LOAD_BYTES_MAX) {
-        uv_disk_close(d, f);
-        return -EFBIG;
-    }
-    buf_reset(ret_content);
-    int64_t n = read_some(f->fd, 0, buf_reserve(ret_content, bytes), bytes);
-    if (n > 0)
-        buf_commit(ret_content, (size_t)n);
-    uv_disk_close(d, f);
-    return n < 0 ? (int)n : 0;
 }
 
 /* ---- jobs ---- */
@@ -461,7 +424,7 @@ static const struct disk_ops uv_disk_ops = {
     .truncate_sync = uv_disk_truncate_sync,
     .unlink_sync = uv_disk_unlink_sync,
     .replace_sync = uv_disk_replace_sync,
-    .load = uv_disk_load,
+    .load = disk_load_file,
     .submit = uv_disk_submit,
 };
 
