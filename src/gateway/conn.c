@@ -395,6 +395,11 @@ static void conn_write_out(struct conn *c) {
         buf_fini(&c->out);
 }
 
+void conn_write_now(struct conn *c) {
+    if (c->stream && !c->doomed)
+        conn_write_out(c);
+}
+
 static void conn_end_doomed(struct conn *c) {
     c->state = CONN_CLOSING;
     c->shut = true;

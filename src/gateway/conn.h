@@ -147,6 +147,8 @@ void conn_request_done(struct conn_request *r);
  * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
  * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
 void conn_request_stream(struct conn_request *r);
+/* Writes what is gathered without waiting for the turn's end: for who writes much to many. */
+void conn_write_now(struct conn *c);
 /* Bytes of its answer, and of those before it, that are not written. */
 size_t conn_request_unsent(const struct conn_request *r);
 /* Where bytes go that are known at once and stand behind everything in the line. Valid until the

@@ -7,6 +7,7 @@
 #include "gateway/conn.h"
 #include "gateway/http_conn.h"
 #include "gateway/redis_conn.h"
+#include "gateway/watch_hub.h"
 
 /* ---- shared ------------------------------------------------------------------------------------
  */
@@ -151,6 +152,10 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     list_init(&gw->dirty);
     list_init(&gw->dead);
     gw->started_ms = gateway_now_ms(gw);
+    gw->watch = watch_hub_new(&(struct watch_hub_env){.upstream = upstream,
+                                                      .now_ms = gw->env.now_ms,
+                                                      .env = gw->env.env,
+                                                      .metrics = &gw->metrics});
     pthread_mutex_lock(&shared->mutex);
     list_push_back(&shared->gateways, &gw->shared_node);
     pthread_mutex_unlock(&shared->mutex);
@@ -167,6 +172,7 @@ void gateway_free(struct gateway *gw) {
     free_list(&gw->conns);
     free_list(&gw->dead);
     CHECK(gw->conn_count == 0);
+    watch_hub_free(gw->watch);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
@@ -222,10 +228,12 @@ void gateway_sweep(struct gateway *gw) {
     LIST_FOREACH_SAFE (it, &gw->conns) {
         conn_sweep(LIST_ENTRY(it, struct conn, node), now_ms);
     }
+    watch_hub_sweep(gw->watch);
 }
 
 void gateway_drain(struct gateway *gw) {
     gw->draining = true;
+    watch_hub_drain(gw->watch);
     LIST_FOREACH (it, &gw->conns) {
         conn_mark_dirty(LIST_ENTRY(it, struct conn, node));
     }

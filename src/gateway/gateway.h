@@ -26,6 +26,7 @@
 #include "net/stream.h"
 
 struct conn;
+struct watch_hub;
 struct node_gauges;
 
 struct gateway_env {
@@ -64,9 +65,10 @@ struct gateway {
     struct gateway_shared *shared;
     struct upstream *upstream;
     struct gateway_metrics metrics;
-    struct list conns; /* of struct conn */
-    struct list dirty; /* conns with something to do at the turn's end */
-    struct list dead;  /* closed, freed at the turn's end */
+    struct watch_hub *watch; /* whoever follows changes (watch_hub.h) */
+    struct list conns;       /* of struct conn */
+    struct list dirty;       /* conns with something to do at the turn's end */
+    struct list dead;        /* closed, freed at the turn's end */
     uint32_t conn_count;
     bool draining;
     struct buf scratch; /* for one neutral reply being made; never held across calls */

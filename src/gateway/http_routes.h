@@ -15,6 +15,8 @@ enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN }; /* none: at most 64 KiB
     X(PUT, "/v1/kv/{key}", NEEDS_WRITE, BODY_VALUE, http_kv_put, "Stores a value.")                \
     X(DELETE, "/v1/kv/{key}", NEEDS_WRITE, BODY_NONE, http_kv_delete, "Deletes a key.")            \
     X(GET, "/v1/kv", NEEDS_READ, BODY_NONE, http_kv_list, "A page of keys, as JSON.")              \
+    X(GET, "/v1/watch", NEEDS_READ, BODY_NONE, http_watch_get,                                     \
+      "Changes of keys, as Server-Sent Events.")                                                   \
     X(POST, "/v1/incr/{key}", NEEDS_WRITE, BODY_NONE, http_kv_incr, "Adds to a number.")           \
     X(POST, "/v1/txn", NEEDS_WRITE, BODY_TXN, http_txn_post, "Several operations as one.")         \
     X(GET, "/_/status", NEEDS_READ, BODY_NONE, http_status_get, "The cluster, as JSON.")           \

@@ -273,6 +273,8 @@ static uint64_t data_bytes_of(const struct main_key *main_key, const struct main
 }
 
 static int note(struct keyspace *ks, const struct change *c) {
+    if (c->db >= STORE_DB_COUNT)
+        return 0;
     change_log_add(&ks->log, c);
     return change_log_is_full(&ks->log) ? changes_flush(ks->txn, ks->state, &ks->log, false) : 0;
 }

@@ -25,9 +25,9 @@ enum {
     STORE_VALUE_BYTES_MAX =
         64 * 1024 * 1024, /* the same on every node; gateways may be configured lower */
     STORE_DB_COUNT = 16,  /* numbered databases, as Redis's default */
-    /* Further ones that clients cannot choose, list or flush: commands of the gateways' own. */
-    STORE_DB_VISITORS = 16, /* documents of visitor sessions (/v1/session) */
-    STORE_DB_SITES = 17,    /* what is deployed */
+    /* Further ones that no client can choose, list or flush, and whose changes are not told. */
+    STORE_DB_SITES = 16,    /* what is deployed */
+    STORE_DB_VISITORS = 17, /* documents of visitor sessions (/v1/session) */
     STORE_DB_ALL = 18,
 };
 
