@@ -358,16 +358,18 @@ static bool take_filter(struct http_request *r, const struct http_input *in, str
     buf_fini(&text);
     if (!ok)
         return false;
-    int values = http_query(r, in, "values", &text);
-    w->filter.values = !slice_equal_str(buf_slice(&text), "0") || values == 0;
-    if (values > 0 && w->filter.values && !slice_equal_str(buf_slice(&text), "1")) {
-        http_bad_request(r, "values is 0 or 1");
-        values = -1;
-    }
-    buf_fini(&text);
     w->filter.key = key > 0;
     w->filter.text = buf_slice(&r->key);
-    return values >= 0;
+    int values = http_query(r, in, "values", &text);
+    bool none = values > 0 && slice_equal_str(buf_slice(&text), "0");
+    bool all = values == 0 || (values > 0 && slice_equal_str(buf_slice(&text), "1"));
+    buf_fini(&text);
+    if (values >= 0 && !none && !all)
+        http_bad_request(r, "values is 0 or 1");
+    if (!none && !all)
+        return false;
+    w->filter.values = all;
+    return true;
 }
 
 void http_watch_get(struct http_request *r, const struct http_input *in) {
