@@ -136,6 +136,7 @@ static void options_fill(struct gateway_options *o) {
     DEFAULT(http_head_timeout_ms, 10000);
     DEFAULT(http_body_timeout_ms, 30000);
     DEFAULT(write_stall_timeout_ms, 60000);
+    DEFAULT(session_ttl_ms, (uint64_t)30 * 24 * 60 * 60 * 1000);
     DEFAULT(redis_port, 6379);
 #undef DEFAULT
 }

@@ -50,6 +50,7 @@ struct gateway_options {
     uint32_t http_body_timeout_ms;  /* for a body, plus one second a KiB received: 30,000 */
     uint32_t redis_idle_timeout_ms; /* 0: never, as Redis */
     uint32_t write_stall_timeout_ms; /* a client that takes nothing of its answers: 60,000 */
+    uint64_t session_ttl_ms;         /* of a visitor that does not come back: 30 days */
     uint32_t upstream_timeout_ms;    /* time limit of a request; 0: the upstream's */
     uint16_t redis_port;             /* as INFO and CLIENT LIST report it */
     const struct node_gauges *node; /* of the node in this process, borrowed; NULL: there is none */

@@ -46,6 +46,8 @@ enum option_type {
       "count all records up against the digest this often; 0: never")                              \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
+    X(session_ttl, DURATION, "session-ttl", "TIME", ROLES_CLIENTS, "30d",                          \
+      "forget the session of a visitor (/v1/session) who did not come for so long")                \
     X(election_timeout, DURATION, "election-timeout", "TIME", ROLES_DATA, "300ms",                 \
       "how long a leader may be silent before another is elected")                                 \
     X(heartbeat, DURATION, "heartbeat", "TIME", ROLES_DATA, "30ms",                                \

@@ -123,6 +123,7 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
     const struct server_options *o = s->o;
     struct gateway_thread_options options = {
         .gateway = {.connections_max = (uint32_t)connections,
+                    .session_ttl_ms = o->session_ttl,
                     .node = s->replica ? replica_thread_gauges(s->replica) : NULL},
         .net = {.http_address = is_off(o->http) ? NULL
                                 : *s->http      ? s->http
