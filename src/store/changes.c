@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "base/plant.h"
 #include "store/keyspace_impl.h"
 
 enum {
@@ -82,7 +83,8 @@ static int trim(struct env_txn *t, struct state *state, uint64_t count_max) {
             return -EBADMSG;
         if (count == state->change_count)
             return 0;
-        state->change_floor = last;
+        if (!PLANTED(PLANT_CHANGES_FLOOR))
+            state->change_floor = last;
         state->change_count -= count;
         state->change_bytes -= key.size + bytes.size;
         state->change_sum = hash128_sub(state->change_sum, pair_sum(key, bytes));
