@@ -113,8 +113,9 @@ struct pending_read {
 struct peer {
     struct list node;
     uint64_t id;
-    char address[MEMBER_ADDRESS_BYTES_MAX]; /* where we send to */
-    char said[MEMBER_ADDRESS_BYTES_MAX];    /* its own word since the last membership; "": none */
+    char address[MEMBER_ADDRESS_BYTES_MAX];  /* where we send to */
+    char recorded[MEMBER_ADDRESS_BYTES_MAX]; /* in the last membership; "": in none yet */
+    char said[MEMBER_ADDRESS_BYTES_MAX];     /* its own word since that record; "": none */
     char http[MEMBER_ADDRESS_BYTES_MAX], redis[MEMBER_ADDRESS_BYTES_MAX];
     uint64_t heard_ms; /* 0: never */
     uint64_t term, applied;

@@ -56,8 +56,12 @@ void node_sync_peers(struct node *n) {
             list_push_back(&n->peers, &p->node);
             n->peer_count++;
         }
-        memcpy(p->address, m.members[i].address, sizeof p->address);
-        p->said[0] = 0; /* what was said before may be older than the record */
+        /* What was said before may be older than a new record. An old one does not undo it. */
+        if (strcmp(p->recorded, m.members[i].address) != 0) {
+            memcpy(p->recorded, m.members[i].address, sizeof p->recorded);
+            memcpy(p->address, m.members[i].address, sizeof p->address);
+            p->said[0] = 0;
+        }
     }
 }
 

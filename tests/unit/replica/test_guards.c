@@ -431,6 +431,18 @@ static void test_m5_a_non_voter_gives_its_vote(void **state) {
     rig_free(r);
 }
 
+/* Its record has the old address; the core starts again between question and answer. */
+static void test_m5_the_vote_goes_where_the_candidate_is(void **state) {
+    struct rig *r = rig_new();
+    rig_follower(r, "lvv");
+    rig_run(r, 400);
+    memcpy(r->servers[3].address, r->servers[4].address, sizeof r->servers[3].address);
+    puppet_vote(r, 1, 3, 5, 2, 2, false);
+    rig_turn(r);
+    assert_true(granted(r, 4, 5));
+    rig_free(r);
+}
+
 static void test_m5_a_non_voter_checks_as_a_voter(void **state) {
     struct rig *r = rig_new();
     rig_follower(r, "lvv");
@@ -626,6 +638,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_m5_held_writes_are_discarded_after_a_while),
         cmocka_unit_test(test_m5_held_writes_are_discarded_with_the_leadership),
         cmocka_unit_test(test_m5_a_non_voter_gives_its_vote),
+        cmocka_unit_test(test_m5_the_vote_goes_where_the_candidate_is),
         cmocka_unit_test(test_m5_a_non_voter_checks_as_a_voter),
         cmocka_unit_test(test_m6_a_dead_voter_is_removed_before_another_is_added),
         cmocka_unit_test(test_m7_a_leader_hands_over_before_it_goes),
