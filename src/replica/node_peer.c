@@ -369,7 +369,7 @@ bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint
     case WIRE_READ_INDEX:
         if (!wire_decode_read(type, payload, &read))
             return false;
-        node_read_for_peer(n, from, read.round);
+        node_read_for_peer(n, from, &read);
         return true;
     case WIRE_READ_INDEXED:
         if (!wire_decode_read(type, payload, &read))
