@@ -16,8 +16,11 @@
 enum {
     NODE_ENTRY_BYTES =
         1024 * 1024, /* a batch is closed at this size; one larger command stands alone */
-    NODE_ENTRY_COMMANDS = 16 * 1024,    /* likewise */
-    NODE_WRITES_PENDING = 2,            /* own log writes under way before batches wait */
+    NODE_ENTRY_COMMANDS = 16 * 1024, /* likewise */
+    NODE_BATCH_BYTES = 64 << 10, /* gathered, and the entry before not committed: proposed all the
+                                    same */
+    NODE_BATCH_COMMANDS = 512,   /* likewise */
+    NODE_WRITES_PENDING = 2,     /* own log writes under way before batches wait */
     NODE_UNCOMMITTED_BYTES = 128 << 20, /* entries ahead of the commit index before batches wait */
     NODE_APPEND_BYTES = 16 << 20,       /* entries in one message to a follower */
     NODE_ENTRIES_INFLIGHT = 64,         /* per follower */
@@ -38,6 +41,7 @@ enum {
     NODE_ALIVE_MS = 1500,
     NODE_MEMBERS_EVERY_MS = 50,
     NODE_SWEEP_EVERY_MS = 100,
+    NODE_READ_AGAIN_MS = 10, /* before a question for a read index is asked again, of all */
     NODE_READ_TIMEOUT_MS = 3000,
     NODE_HOLD_TIMEOUT_MS = 2000,
     NODE_INSTALL_TIMEOUT_MS = 5000, /* without a piece, when nobody says that it has the file */
@@ -120,7 +124,7 @@ struct peer {
     uint64_t heard_ms; /* 0: never */
     uint64_t term, applied;
     struct hash128 digest;
-    uint64_t read_checked;                  /* the highest read round it confirmed in this term */
+    uint64_t read_asked, read_checked;      /* the last read round it was asked about, confirmed */
     uint64_t snapshot_index, snapshot_hash; /* that it says it hands out; 0: none */
     uint64_t fetch_index, fetched_ms; /* the snapshot of ours that it fetches, and when last */
     struct node_work work;
@@ -341,7 +345,7 @@ void link_reply_stale(struct node_link *l, uint64_t id, uint64_t index, uint32_t
 /* ---- node_read.c ---- */
 void node_read_enqueue(struct node *n, struct node_link *l, const struct link_read *r);
 void node_read_index(struct node *n, struct node_link *l, const struct link_read_index *ask);
-void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round);
+void node_read_for_peer(struct node *n, uint64_t peer_id, const struct wire_read *ask);
 void node_read_checked(struct node *n, uint64_t from, const struct wire_read *r);
 void node_read_indexed(struct node *n, uint64_t from, const struct wire_read *r);
 void node_read_turn(struct node *n);    /* starts rounds, answers what is ready */
