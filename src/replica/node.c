@@ -240,7 +240,8 @@ static void node_stop_tick(struct node *n, uint64_t now) {
 
 /* A full disk under the log ends the process. Before it comes to that the leader stops taking what
  * makes data grow: reads and deletions go on, and somebody can make room. */
-static void node_look_at_disk(struct node *n) {
+void node_look_at_disk(struct node *n) {
+    n->unlooked_bytes = 0;
     if (!n->ops->free_bytes || n->o.min_free_bytes == 0)
         return;
     uint64_t left = n->ops->free_bytes(n->env), limit = n->o.min_free_bytes;

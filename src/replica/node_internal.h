@@ -37,6 +37,7 @@ enum {
     NODE_APPLY_ROUNDS = 8,          /* transactions applied in one turn */
     NODE_JOINS_MAX = 64,
     NODE_FETCH_QUIET_MS = 10000, /* no new snapshot while somebody fetches the old one */
+    NODE_LOOK_BYTES = 1 << 20,   /* taken before the disk's room is looked at again */
     NODE_STATUS_EVERY_MS = 250,
     NODE_ALIVE_MS = 1500,
     NODE_MEMBERS_EVERY_MS = 50,
@@ -274,8 +275,9 @@ struct node {
     struct fetch_job *fetch_job; /* being read; NULL: none */
     uint64_t fetch_free_us;      /* when the rate limit allows the next piece */
     struct served_file served[3];
-    bool disk_low;         /* less than min_free_bytes are left */
-    struct backup *backup; /* NULL: none */
+    bool disk_low;           /* less than min_free_bytes are left */
+    uint64_t unlooked_bytes; /* taken from gateways since that was looked at */
+    struct backup *backup;   /* NULL: none */
 
     /* wire scratch */
     struct buf frame;
@@ -378,6 +380,7 @@ void node_joins_fail(struct node *n, struct node_link *l);
 void node_handover_turn(struct node *n);
 
 /* ---- node.c ---- */
+void node_look_at_disk(struct node *n); /* sets disk_low */
 /* Whether a copy of that size leaves min_free_bytes on the disk. */
 bool node_has_room(const struct node *n, uint64_t bytes);
 

@@ -432,6 +432,9 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     }
     l->wrote = true;
     n->commands_proposed += w.count;
+    n->unlooked_bytes += w.whole.size;
+    if (n->unlooked_bytes > NODE_LOOK_BYTES)
+        node_look_at_disk(n);
     if (store_over_quota(n->store) || n->disk_low)
         link_filter_quota(l, &w);
     else
