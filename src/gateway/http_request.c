@@ -61,6 +61,8 @@ static void http_request_more(struct conn_request *base) {
 
 static void http_request_free(struct conn_request *base) {
     struct http_request *r = CONTAINER_OF(base, struct http_request, base);
+    if (r->sink->forget)
+        r->sink->forget(r);
     buf_fini(&r->key);
     buf_fini(&r->if_match);
     buf_fini(&r->if_none_match);

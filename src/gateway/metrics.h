@@ -19,6 +19,8 @@
     X(connections_overrun_total, counter,                                                          \
       "Connections closed because they held too much memory or did not read.")                     \
     X(http_requests_total, counter, "HTTP requests understood.")                                   \
+    X(connections_http2, gauge, "HTTP connections now open that speak HTTP/2.")                    \
+    X(http2_floods_total, counter, "HTTP/2 connections ended with ENHANCE_YOUR_CALM.")             \
     X(http_malformed_total, counter, "HTTP requests answered 400, 414, 431, 501 or 505 unread.")   \
     X(http_answers_4xx_total, counter, "HTTP answers with a status of 400 to 499.")                \
     X(http_answers_5xx_total, counter, "HTTP answers with a status of 500 to 599.")                \
