@@ -66,7 +66,9 @@ static void on_exhausted(struct listener *l) {
 static void on_readable(uv_poll_t *poll, int status, int events) {
     struct listener *l = poll->data;
     for (int i = 0; i < ACCEPT_BURST && !l->paused && !l->freed; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage peer = {0};
+        socklen_t size = sizeof peer;
+        int fd = accept4(l->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 on_exhausted(l);
@@ -75,7 +77,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
             return;
         }
         struct stream *s;
-        if (stream_from_fd(l->loop, fd, &s) == 0)
+        if (tcp_accepted(l->loop, fd, &peer, &s) == 0)
             l->fn(l->ctx, s);
     }
 }
@@ -98,8 +100,10 @@ static int listen_at(const struct addrinfo *at, bool reuse_port, int backlog) {
               (at->ai_family != AF_INET6 ||
                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0) &&
               bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, backlog) == 0;
-    if (ok)
+    if (ok) {
+        tcp_set_options(fd, 0); /* accepted sockets have them from here: no call for each */
         return fd;
+    }
     int error = -errno;
     close(fd);
     return error;
