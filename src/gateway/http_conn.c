@@ -4,6 +4,7 @@
 
 #include "base/reply.h"
 #include "gateway/http_routes.h"
+#include "gateway/parked.h"
 #include "proto/idempotency.h"
 #include "proto/url.h"
 
@@ -129,7 +130,8 @@ static struct http_request *http_request_new(struct http_conn *hc, const struct 
     struct http_request *r = xcalloc(1, sizeof *r);
     METRIC_ADD(&hc->conn.gw->metrics, http_requests_total, 1);
     r->method = head->method;
-    r->keep_alive = head->keep_alive;
+    uint32_t requests_max = hc->conn.gw->options.http_requests_max;
+    r->keep_alive = head->keep_alive && (requests_max == 0 || ++hc->conn.requests < requests_max);
     r->old = head->minor_version == 0;
     r->route = route;
     conn_enqueue(&hc->conn, &r->base, &http_request_ops);
@@ -476,6 +478,18 @@ static void http_free(struct conn *c) {
     free(hc);
 }
 
+static bool http_rest(struct conn *c) {
+    (void)c;
+    return true; /* nothing is known of it that struct conn does not hold */
+}
+
+static bool http_is_idle(const struct conn *c) {
+    const struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
+    return hc->state == HTTP_STATE_HEAD && hc->started_ms == 0;
+}
+
+static struct conn *http_revive(struct gateway *gw, struct stream *s);
+
 static const struct conn_ops http_conn_ops = {
     .protocol = "http",
     .parse = http_parse,
@@ -483,10 +497,18 @@ static const struct conn_ops http_conn_ops = {
     .overload = http_overload,
     .held_bytes = http_held_bytes,
     .free = http_free,
+    .rest = http_rest,
+    .revive = http_revive,
+    .is_idle = http_is_idle,
 };
 
-void http_conn_new(struct gateway *gw, struct stream *s) {
+static struct conn *http_revive(struct gateway *gw, struct stream *s) {
     struct http_conn *hc = xcalloc(1, sizeof *hc);
     conn_init(&hc->conn, gw, &http_conn_ops, s);
     METRIC_ADD(&gw->metrics, connections_http, 1);
+    return &hc->conn;
+}
+
+void http_conn_new(struct gateway *gw, struct stream *s) {
+    parked_new(gw, &http_conn_ops, s);
 }

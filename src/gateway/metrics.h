@@ -13,6 +13,7 @@
 #define METRICS(X)                                                                                 \
     X(connections_http, gauge, "HTTP connections now open.")                                       \
     X(connections_redis, gauge, "Redis protocol connections now open.")                            \
+    X(connections_parked, gauge, "HTTP connections that hold nothing but their socket.")           \
     X(connections_accepted_total, counter, "Connections taken.")                                   \
     X(connections_refused_total, counter, "Connections refused because the limit was reached.")    \
     X(connections_timed_out_total, counter, "Connections closed by a time limit.")                 \

@@ -175,8 +175,7 @@ static bool open_gateways(struct server *s) {
     s->shared = gateway_shared_new();
     bool ok = true;
     for (size_t i = 0; ok && i < threads; i++)
-        ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count,
-                          clients / threads + 1);
+        ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count, clients);
     free(seeds);
     return ok;
 }
