@@ -199,6 +199,12 @@ static void conn_advance(struct conn *c) {
         c->line_count--;
         conn_request_free(r);
     }
+    if (first) {
+        /* It is the first now: what it has written in pieces goes out, and what comes goes on. */
+        struct conn_request *r = LIST_ENTRY(first, struct conn_request, node);
+        buf_append_slice(&c->out, buf_slice(&r->reply));
+        buf_fini(&r->reply);
+    }
     if (c->line_count == 0)
         c->holding = false;
 }
@@ -220,6 +226,24 @@ void conn_request_done(struct conn_request *r) {
     r->answered = true;
     conn_advance(c);
     conn_mark_dirty(c);
+}
+
+void conn_request_stream(struct conn_request *r) {
+    r->streaming = true;
+    conn_mark_dirty(r->conn);
+}
+
+size_t conn_request_unsent(const struct conn_request *r) {
+    return conn_unwritten_bytes(r->conn) + r->reply.size;
+}
+
+/* Lets the first request's answer in pieces go on while there is room. `more` may end it. */
+static void conn_more(struct conn *c) {
+    struct list *first = list_first(&c->line);
+    struct conn_request *r = first ? LIST_ENTRY(first, struct conn_request, node) : NULL;
+    if (r && r->streaming && !r->answered && r->ops->more && !c->doomed && !c->shut &&
+        conn_unwritten_bytes(c) < CONN_ROOM_BYTES)
+        r->ops->more(r);
 }
 
 void conn_flight_begin(struct conn *c, enum conn_order order, uint64_t bytes) {
@@ -417,19 +441,30 @@ static void conn_write_out(struct conn *c) {
         buf_fini(&c->out);
 }
 
+static void conn_end_doomed(struct conn *c) {
+    c->state = CONN_CLOSING;
+    c->shut = true;
+    stream_close(c->stream);
+}
+
 void conn_turn_end(struct conn *c) {
+    bool more;
     if (c->state == CONN_CLOSED)
         return;
     if (c->doomed) {
-        c->state = CONN_CLOSING;
-        c->shut = true;
-        stream_close(c->stream);
+        conn_end_doomed(c);
         return;
     }
     /* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile. */
-    do
+    do {
+        conn_more(c);
+        more = c->out.size > 0;
         conn_write_out(c);
-    while (c->state == CONN_OPEN && conn_parse_held(c));
+    } while ((c->state == CONN_OPEN && conn_parse_held(c)) || more);
+    if (c->doomed) {
+        conn_end_doomed(c);
+        return;
+    }
     if (c->eof && c->state == CONN_OPEN && !c->waiting && !c->holding && conn_may_parse(c))
         conn_finish(c); /* what is left in `in` will never be complete */
     if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0 &&

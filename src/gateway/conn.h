@@ -51,6 +51,8 @@ enum {
     CONN_AHEAD_BYTES = 64 * 1024,
     CONN_WARM_MS = 1000,
     CONN_WARM_MAX = 1024,
+    /* An answer in pieces is asked for more while less than this is unwritten. */
+    CONN_ROOM_BYTES = 256 * 1024,
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_CLOSED };
@@ -90,6 +92,8 @@ struct conn_request_ops {
     /* The client is gone before the answer: let go of upstream requests other than `up`. NULL:
      * none. */
     void (*cancel)(struct conn_request *r);
+    /* There is room for more of an answer in pieces (conn_request_stream()). May be NULL. */
+    void (*more)(struct conn_request *r);
     void (*free)(struct conn_request *r);
 };
 
@@ -103,6 +107,7 @@ struct conn_request {
     uint64_t bytes;   /* of the packed argv, for the limit */
     bool submitted;
     bool answered;
+    bool streaming; /* its answer has begun and comes in pieces */
 };
 
 struct conn {
@@ -163,6 +168,12 @@ void conn_submit(struct conn_request *r, enum upstream_kind kind, uint16_t db,
 /* Where a request's answer goes, and that it is complete (frees r). */
 struct buf *conn_request_out(struct conn_request *r);
 void conn_request_done(struct conn_request *r);
+/* The answer has begun and goes on in pieces: conn_request_out() is written again and again (a
+ * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
+ * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
+void conn_request_stream(struct conn_request *r);
+/* Bytes of its answer, and of those before it, that are not written. */
+size_t conn_request_unsent(const struct conn_request *r);
 /* Where bytes go that are known at once and stand behind everything in the line. Valid until the
  * next call of any function here. */
 struct buf *conn_answer(struct conn *c);
