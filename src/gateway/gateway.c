@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "gateway/client_limits.h"
 #include "gateway/conn.h"
 #include "gateway/http_conn.h"
 #include "gateway/parked.h"
@@ -135,6 +136,7 @@ static void options_fill(struct gateway_options *o) {
     DEFAULT(txn_bytes_max, 16u << 20);
     DEFAULT(http_idle_timeout_ms, 75000);
     DEFAULT(http_head_timeout_ms, 10000);
+    DEFAULT(http_head_bytes_max, HTTP1_HEAD_BYTES_MAX);
     DEFAULT(http_body_timeout_ms, 30000);
     DEFAULT(write_stall_timeout_ms, 60000);
     DEFAULT(redis_port, 6379);
@@ -177,6 +179,7 @@ void gateway_free(struct gateway *gw) {
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
     buf_fini(&gw->scratch);
+    buf_fini(&gw->access_line);
     free(gw);
 }
 
@@ -185,34 +188,57 @@ void gateway_count_clients(struct gateway *gw, int more) {
     __atomic_fetch_add(&gw->shared->connection_count, (uint32_t)more, __ATOMIC_RELAXED);
 }
 
-static bool admit(struct gateway *gw) {
+enum admission { ADMITTED, NO_ROOM, TOO_MANY_OF_IT };
+
+static enum admission admit(struct gateway *gw, const struct stream *s) {
     bool room = __atomic_load_n(&gw->shared->connection_count, __ATOMIC_RELAXED) <
                     gw->options.connections_max &&
                 !gw->draining;
-    if (room)
+    enum admission a =
+        !room ? NO_ROOM
+        : gw->options.limits && !client_limits_enter(gw->options.limits, stream_peer_ip(s))
+            ? TOO_MANY_OF_IT
+            : ADMITTED;
+    if (a == ADMITTED)
         METRIC_ADD(&gw->metrics, connections_accepted_total, 1);
-    else
+    else if (a == NO_ROOM)
         METRIC_ADD(&gw->metrics, connections_refused_total, 1);
-    return room;
+    else
+        METRIC_ADD(&gw->metrics, connections_limited_total, 1);
+    return a;
 }
 
 void gateway_add_http(struct gateway *gw, struct stream *s) {
-    if (admit(gw)) {
+    struct buf answer = {0};
+    switch (admit(gw, s)) {
+    case ADMITTED:
         http_conn_new(gw, s);
         return;
+    case NO_ROOM:
+        http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
+                              gateway_wall_ms(gw), false);
+        break;
+    case TOO_MANY_OF_IT:
+        http_put_bare_problem(&answer, 429, "there are too many connections from this address",
+                              gateway_wall_ms(gw), false);
+        break;
     }
-    struct buf answer = {0};
-    http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
-                          gateway_wall_ms(gw), false);
     parked_refuse(gw, s, buf_slice(&answer));
     buf_fini(&answer);
 }
 
 void gateway_add_redis(struct gateway *gw, struct stream *s) {
-    if (admit(gw))
+    switch (admit(gw, s)) {
+    case ADMITTED:
         redis_conn_new(gw, s);
-    else
+        break;
+    case NO_ROOM:
         parked_refuse(gw, s, slice_str("-ERR max number of clients reached\r\n"));
+        break;
+    case TOO_MANY_OF_IT:
+        parked_refuse(gw, s, slice_str("-ERR too many connections from this address\r\n"));
+        break;
+    }
 }
 
 void gateway_turn_end(struct gateway *gw) {
@@ -229,8 +255,8 @@ void gateway_turn_end(struct gateway *gw) {
 }
 
 void gateway_client_left(struct gateway *gw, const struct stream *s) {
-    (void)gw;
-    (void)s;
+    if (gw->options.limits)
+        client_limits_leave(gw->options.limits, stream_peer_ip(s));
 }
 
 /* ---- time --------------------------------------------------------------------------------------

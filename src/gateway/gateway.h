@@ -25,12 +25,15 @@
 #include "gateway/upstream.h"
 #include "net/stream.h"
 
+struct access_log;
+struct client_limits;
 struct conn;
 struct node_gauges;
 
 struct gateway_env {
     uint64_t (*now_ms)(void *env);  /* monotonic */
     uint64_t (*wall_ms)(void *env); /* since 1970, for Date, TIME and INFO */
+    uint64_t (*now_us)(void *env);  /* the clock of now_ms, finer; NULL: that one */
     void *env;
 };
 
@@ -46,12 +49,15 @@ struct gateway_options {
     uint32_t txn_bytes_max;          /* a body of POST /v1/txn, a queue of MULTI: 16 MiB */
     uint32_t http_idle_timeout_ms;   /* between requests: 75,000 */
     uint32_t http_requests_max;      /* of one connection; 0: no limit */
+    uint32_t http_head_bytes_max;    /* of a request: 32 KiB, which is also the most */
     uint32_t http_head_timeout_ms;  /* from a request's first byte to the end of its head: 10,000 */
     uint32_t http_body_timeout_ms;  /* for a body, plus one second a KiB received: 30,000 */
     uint32_t redis_idle_timeout_ms; /* 0: never, as Redis */
-    uint32_t write_stall_timeout_ms; /* a client that takes nothing of its answers: 60,000 */
-    uint32_t upstream_timeout_ms;    /* time limit of a request; 0: the upstream's */
-    uint16_t redis_port;             /* as INFO and CLIENT LIST report it */
+    uint32_t write_stall_timeout_ms;     /* a client that takes nothing of its answers: 60,000 */
+    uint32_t upstream_timeout_ms;        /* time limit of a request; 0: the upstream's */
+    uint16_t redis_port;                 /* as INFO and CLIENT LIST report it */
+    const struct access_log *access_log; /* borrowed; NULL: none */
+    struct client_limits *limits;        /* by address, borrowed; NULL: there are none */
     const struct node_gauges *node; /* of the node in this process, borrowed; NULL: there is none */
 };
 
@@ -75,8 +81,9 @@ struct gateway {
     uint32_t refusal_count;             /* clients that are being refused, in `leaving` */
     bool draining;
     bool grace_over;
-    uint64_t draining_ms; /* since when */
-    struct buf scratch;   /* for one neutral reply being made; never held across calls */
+    uint64_t draining_ms;   /* since when */
+    struct buf access_line; /* the line being made */
+    struct buf scratch;     /* for one neutral reply being made; never held across calls */
     struct list shared_node;
     uint64_t started_ms;    /* monotonic */
     uint64_t warn_again_ms; /* when a client's mischief may be logged again */
@@ -117,6 +124,9 @@ static inline bool gateway_is_drained(const struct gateway *gw) {
 
 static inline uint64_t gateway_now_ms(const struct gateway *gw) {
     return gw->env.now_ms(gw->env.env);
+}
+static inline uint64_t gateway_now_us(const struct gateway *gw) {
+    return gw->env.now_us ? gw->env.now_us(gw->env.env) : gateway_now_ms(gw) * 1000;
 }
 static inline uint64_t gateway_wall_ms(const struct gateway *gw) {
     return gw->env.wall_ms(gw->env.env);

@@ -23,20 +23,25 @@ struct gateway_net {
     bool drain_over;
 };
 
-static uint64_t clock_ms(clockid_t id) {
+static uint64_t clock_us(clockid_t id) {
     struct timespec now;
     CHECK(clock_gettime(id, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 static uint64_t real_now_ms(void *env) {
     (void)env;
-    return clock_ms(CLOCK_MONOTONIC);
+    return clock_us(CLOCK_MONOTONIC) / 1000;
 }
 static uint64_t real_wall_ms(void *env) {
     (void)env;
-    return clock_ms(CLOCK_REALTIME);
+    return clock_us(CLOCK_REALTIME) / 1000;
 }
-const struct gateway_env gateway_real_env = {.now_ms = real_now_ms, .wall_ms = real_wall_ms};
+static uint64_t real_now_us(void *env) {
+    (void)env;
+    return clock_us(CLOCK_MONOTONIC);
+}
+const struct gateway_env gateway_real_env = {
+    .now_ms = real_now_ms, .wall_ms = real_wall_ms, .now_us = real_now_us};
 
 static void on_http(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;

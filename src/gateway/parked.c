@@ -6,6 +6,9 @@
  * are kept back (server.c). */
 enum { REFUSALS_MAX = 16 };
 
+/* How long a client may hold its end up, which would need it to refuse a refusal. */
+enum { LEAVING_MS = 5000 };
+
 static void parked_count(struct parked *p, int more) {
     gateway_count_clients(p->gw, more);
     if (p->ops) {
@@ -41,6 +44,7 @@ static void parked_on_read(void *ctx, struct slice bytes) {
 
 /* Nobody waits for an answer, so nothing has to be said. */
 static void parked_close(struct parked *p) {
+    p->since_ms = (uint32_t)gateway_now_ms(p->gw);
     list_remove(&p->node);
     list_push_back(&p->gw->leaving, &p->node);
     stream_shutdown(p->stream);
@@ -119,6 +123,16 @@ void parked_sweep(struct gateway *gw, uint64_t now_ms, uint32_t most) {
     uint32_t limit_ms = gw->options.http_idle_timeout_ms;
     sweep_list(&gw->fresh, now_ms, limit_ms, most);
     sweep_list(&gw->parked, now_ms, limit_ms, most);
+    struct list *first;
+    while (most-- > 0 && (first = list_first(&gw->leaving)) != NULL) {
+        struct parked *p = LIST_ENTRY(first, struct parked, node);
+        if (idle_ms(p, now_ms) < LEAVING_MS)
+            break;
+        list_remove(&p->node);
+        list_push_back(&gw->leaving, &p->node);
+        p->since_ms = (uint32_t)now_ms;
+        stream_close(p->stream);
+    }
 }
 
 static void drain_list(struct list *list, uint64_t now_ms, uint32_t limit_ms) {
