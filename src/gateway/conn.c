@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/parked.h"
+
 enum {
     /* A buffer that grew beyond this is given back when it is empty. */
     KEEP_BYTES = 16 * 1024,
@@ -26,7 +28,54 @@ size_t conn_unwritten_bytes(const struct conn *c) {
     return c->out.size + (c->stream ? stream_pending_bytes(c->stream) : 0);
 }
 
+/* ---- busy, idle, at rest -----------------------------------------------------------------------
+ */
+
+static void conn_move(struct conn *c, enum conn_place place) {
+    struct gateway *gw = c->gw;
+    struct list *lists[] = {
+        [CONN_BUSY] = &gw->conns, [CONN_IDLE] = &gw->idle, [CONN_RESTING] = &gw->resting};
+    gw->busy_count += (uint32_t)(place == CONN_BUSY) - (uint32_t)(c->place == CONN_BUSY);
+    gw->warm_count += (uint32_t)(place == CONN_IDLE) - (uint32_t)(c->place == CONN_IDLE);
+    c->place = (uint8_t)place;
+    list_remove(&c->node);
+    if (place != CONN_NOWHERE)
+        list_push_back(lists[place], &c->node);
+}
+
+static void conn_rest(struct conn *c) {
+    CHECK(c->place == CONN_IDLE);
+    if (c->ops->rest(c))
+        parked_take_over(c);
+    else
+        conn_move(c, CONN_RESTING);
+}
+
+/* At the turn's end: is there anything left that it waits for, or that waits for it? */
+static void conn_settle(struct conn *c) {
+    struct gateway *gw = c->gw;
+    if (!c->ops->rest || c->place != CONN_BUSY || c->state != CONN_OPEN || c->doomed || c->eof ||
+        c->paused || c->line_count > 0 || c->in.size > 0 || stream_pending_bytes(c->stream) > 0 ||
+        !c->ops->is_idle(c))
+        return;
+    conn_move(c, CONN_IDLE);
+    if (gw->warm_count > CONN_WARM_MAX)
+        conn_rest(LIST_ENTRY(list_first(&gw->idle), struct conn, node));
+}
+
+void conn_cool(struct gateway *gw, uint64_t now_ms, uint32_t most) {
+    struct list *first;
+    while (most-- > 0 && (first = list_first(&gw->idle)) != NULL) {
+        struct conn *c = LIST_ENTRY(first, struct conn, node);
+        if (now_ms - c->active_ms < CONN_WARM_MS)
+            break;
+        conn_rest(c);
+    }
+}
+
 void conn_mark_dirty(struct conn *c) {
+    if (c->place == CONN_IDLE || c->place == CONN_RESTING)
+        conn_move(c, CONN_BUSY);
     if (list_empty(&c->dirty_node))
         list_push_back(&c->gw->dirty, &c->dirty_node);
 }
@@ -319,13 +368,14 @@ static void conn_on_close(void *ctx, int error) {
     struct conn *c = ctx;
     (void)error; /* a client may go away in any way it likes */
     c->state = CONN_CLOSED;
+    gateway_client_left(c->gw, c->stream);
     c->stream = NULL;
     conn_forget_line(c);
     buf_fini(&c->in);
     buf_fini(&c->out);
     conn_charge(c);
     list_remove(&c->dirty_node);
-    list_remove(&c->node);
+    conn_move(c, CONN_NOWHERE);
     list_push_back(&c->gw->dead, &c->node);
 }
 
@@ -345,7 +395,7 @@ static void nobody_on_close(void *ctx, int error) {
     (void)ctx;
     (void)error;
 }
-static const struct stream_handler nobody_handler = {
+const struct stream_handler conn_nobody = {
     .on_read = nobody_on_read,
     .on_close = nobody_on_close,
 };
@@ -358,21 +408,17 @@ void conn_init(struct conn *c, struct gateway *gw, const struct conn_ops *ops, s
     c->active_ms = c->moved_ms = gateway_now_ms(gw);
     list_init(&c->line);
     list_init(&c->dirty_node);
-    list_push_back(&gw->conns, &c->node);
-    gw->conn_count++;
+    list_init(&c->node);
+    conn_move(c, CONN_BUSY);
+    gateway_count_clients(gw, 1);
     stream_set_handler(s, &conn_handler, c);
-}
-
-void conn_refuse(struct stream *s, struct slice answer) {
-    stream_set_handler(s, &nobody_handler, NULL);
-    if (answer.size > 0)
-        stream_write(s, answer);
-    stream_close(s);
+    conn_mark_dirty(c); /* it is idle unless something happens */
 }
 
 void conn_free(struct conn *c) {
     if (c->stream) {
-        stream_set_handler(c->stream, &nobody_handler, NULL);
+        gateway_client_left(c->gw, c->stream);
+        stream_set_handler(c->stream, &conn_nobody, NULL);
         stream_close(c->stream);
         c->stream = NULL;
     }
@@ -380,8 +426,8 @@ void conn_free(struct conn *c) {
     buf_fini(&c->in);
     buf_fini(&c->out);
     list_remove(&c->dirty_node);
-    list_remove(&c->node);
-    c->gw->conn_count--;
+    conn_move(c, CONN_NOWHERE);
+    gateway_count_clients(c->gw, -1);
     METRIC_ADD(&c->gw->metrics, input_bytes, -c->in_charged);
     METRIC_ADD(&c->gw->metrics, output_bytes, -c->out_charged);
     c->ops->free(c);
@@ -436,7 +482,8 @@ void conn_turn_end(struct conn *c) {
     }
     if (c->eof && c->state == CONN_OPEN && !c->waiting && !c->holding && conn_may_parse(c))
         conn_finish(c); /* what is left in `in` will never be complete */
-    if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0)
+    if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0 &&
+        !gateway_has_grace(c->gw, c))
         conn_finish(c);
     if (c->out.size > 0 || c->ops->flush)
         conn_write_out(c);
@@ -452,6 +499,7 @@ void conn_turn_end(struct conn *c) {
     }
     conn_charge(c);
     conn_update_pause(c);
+    conn_settle(c);
 }
 
 void conn_sweep(struct conn *c, uint64_t now_ms) {
