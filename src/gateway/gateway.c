@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "gateway/client_limits.h"
 #include "gateway/conn.h"
 #include "gateway/http_conn.h"
+#include "gateway/parked.h"
 #include "gateway/redis_conn.h"
 #include "gateway/watch_hub.h"
 
@@ -17,6 +19,7 @@ struct gateway_shared {
     struct list gateways; /* of struct gateway.shared_node */
     struct list clients;  /* of struct client_entry.node */
     uint64_t next_client_id;
+    uint32_t connection_count; /* atomic */
     char *settings[GATEWAY_SETTINGS_MAX];
     size_t setting_sizes[GATEWAY_SETTINGS_MAX];
     char run_id[41];
@@ -134,6 +137,7 @@ static void options_fill(struct gateway_options *o) {
     DEFAULT(txn_bytes_max, 16u << 20);
     DEFAULT(http_idle_timeout_ms, 75000);
     DEFAULT(http_head_timeout_ms, 10000);
+    DEFAULT(http_head_bytes_max, HTTP1_HEAD_BYTES_MAX);
     DEFAULT(http_body_timeout_ms, 30000);
     DEFAULT(write_stall_timeout_ms, 60000);
     DEFAULT(session_ttl_ms, (uint64_t)30 * 24 * 60 * 60 * 1000);
@@ -149,9 +153,10 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     gw->env = *env;
     gw->shared = shared;
     gw->upstream = upstream;
-    list_init(&gw->conns);
-    list_init(&gw->dirty);
-    list_init(&gw->dead);
+    struct list *lists[] = {&gw->conns,  &gw->idle,    &gw->resting, &gw->fresh,
+                            &gw->parked, &gw->leaving, &gw->dirty,   &gw->dead};
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
+        list_init(lists[i]);
     gw->started_ms = gateway_now_ms(gw);
     gw->watch = watch_hub_new(&(struct watch_hub_env){.upstream = upstream,
                                                       .now_ms = gw->env.now_ms,
@@ -171,42 +176,76 @@ static void free_list(struct list *conns) {
 
 void gateway_free(struct gateway *gw) {
     free_list(&gw->conns);
+    free_list(&gw->idle);
+    free_list(&gw->resting);
     free_list(&gw->dead);
-    CHECK(gw->conn_count == 0);
+    parked_free_all(gw);
+    CHECK(gw->conn_count == 0 && gw->busy_count == 0 && gw->warm_count == 0);
     watch_hub_free(gw->watch);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
     buf_fini(&gw->scratch);
+    buf_fini(&gw->access_line);
     free(gw);
 }
 
-static bool admit(struct gateway *gw) {
-    bool room = gw->conn_count < gw->options.connections_max && !gw->draining;
-    if (room)
+void gateway_count_clients(struct gateway *gw, int more) {
+    gw->conn_count += (uint32_t)more;
+    __atomic_fetch_add(&gw->shared->connection_count, (uint32_t)more, __ATOMIC_RELAXED);
+}
+
+enum admission { ADMITTED, NO_ROOM, TOO_MANY_OF_IT };
+
+static enum admission admit(struct gateway *gw, const struct stream *s) {
+    bool room = __atomic_load_n(&gw->shared->connection_count, __ATOMIC_RELAXED) <
+                    gw->options.connections_max &&
+                !gw->draining;
+    enum admission a =
+        !room ? NO_ROOM
+        : gw->options.limits && !client_limits_enter(gw->options.limits, stream_peer_ip(s))
+            ? TOO_MANY_OF_IT
+            : ADMITTED;
+    if (a == ADMITTED)
         METRIC_ADD(&gw->metrics, connections_accepted_total, 1);
-    else
+    else if (a == NO_ROOM)
         METRIC_ADD(&gw->metrics, connections_refused_total, 1);
-    return room;
+    else
+        METRIC_ADD(&gw->metrics, connections_limited_total, 1);
+    return a;
 }
 
 void gateway_add_http(struct gateway *gw, struct stream *s) {
-    if (admit(gw)) {
+    struct buf answer = {0};
+    switch (admit(gw, s)) {
+    case ADMITTED:
         http_conn_new(gw, s);
         return;
+    case NO_ROOM:
+        http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
+                              gateway_wall_ms(gw), false);
+        break;
+    case TOO_MANY_OF_IT:
+        http_put_bare_problem(&answer, 429, "there are too many connections from this address",
+                              gateway_wall_ms(gw), false);
+        break;
     }
-    struct buf answer = {0};
-    http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
-                          gateway_wall_ms(gw), false);
-    conn_refuse(s, buf_slice(&answer));
+    parked_refuse(gw, s, buf_slice(&answer));
     buf_fini(&answer);
 }
 
 void gateway_add_redis(struct gateway *gw, struct stream *s) {
-    if (admit(gw))
+    switch (admit(gw, s)) {
+    case ADMITTED:
         redis_conn_new(gw, s);
-    else
-        conn_refuse(s, slice_str("-ERR max number of clients reached\r\n"));
+        break;
+    case NO_ROOM:
+        parked_refuse(gw, s, slice_str("-ERR max number of clients reached\r\n"));
+        break;
+    case TOO_MANY_OF_IT:
+        parked_refuse(gw, s, slice_str("-ERR too many connections from this address\r\n"));
+        break;
+    }
 }
 
 void gateway_turn_end(struct gateway *gw) {
@@ -222,20 +261,75 @@ void gateway_turn_end(struct gateway *gw) {
     upstream_flush(gw->upstream);
 }
 
-/* Looks at every connection: some tens of nanoseconds each, so that a second's sweep over 20,000
- * costs about a millisecond, and no timer has to be moved at every request. */
-void gateway_sweep(struct gateway *gw) {
-    uint64_t now_ms = gateway_now_ms(gw);
-    LIST_FOREACH_SAFE (it, &gw->conns) {
-        conn_sweep(LIST_ENTRY(it, struct conn, node), now_ms);
+void gateway_client_left(struct gateway *gw, const struct stream *s) {
+    if (gw->options.limits)
+        client_limits_leave(gw->options.limits, stream_peer_ip(s));
+}
+
+/* ---- time --------------------------------------------------------------------------------------
+ */
+
+enum { SWEEP_IDLE_MIN = 256 }; /* idle connections looked at in one part of a sweep, at the least */
+
+bool gateway_has_grace(const struct gateway *gw, const struct conn *c) {
+    return c->ops->revive && !gw->grace_over && gw->draining_ms - c->active_ms < GATEWAY_GRACE_MS;
+}
+
+static void mark_all(struct list *conns) {
+    LIST_FOREACH_SAFE (it, conns) {
+        conn_mark_dirty(LIST_ENTRY(it, struct conn, node));
     }
+}
+
+static void drain_idle(struct gateway *gw) {
+    mark_all(&gw->conns);
+    mark_all(&gw->idle);
+    mark_all(&gw->resting);
+    parked_drain(gw, gw->draining_ms, gw->grace_over ? 0 : GATEWAY_GRACE_MS);
+}
+
+/* What is busy is swept in turns: each call takes its share off the front and puts it behind. */
+static void sweep_busy(struct gateway *gw, uint64_t now_ms, uint32_t count) {
+    for (; count > 0 && !list_empty(&gw->conns); count--) {
+        struct list *first = list_first(&gw->conns);
+        list_remove(first);
+        list_push_back(&gw->conns, first);
+        conn_sweep(LIST_ENTRY(first, struct conn, node), now_ms);
+    }
+}
+
+/* Those at rest are in the order in which their time is over. */
+static void sweep_resting(struct gateway *gw, uint64_t now_ms, uint32_t most) {
+    struct list *first;
+    while (most-- > 0 && (first = list_first(&gw->resting)) != NULL) {
+        struct conn *c = LIST_ENTRY(first, struct conn, node);
+        c->ops->check_time(c, now_ms);
+        if (c->place == CONN_RESTING)
+            break;
+    }
+}
+
+void gateway_sweep_part(struct gateway *gw, uint32_t parts) {
+    uint64_t now_ms = gateway_now_ms(gw);
+    uint32_t idle = gw->conn_count / parts + SWEEP_IDLE_MIN;
+    sweep_busy(gw, now_ms, (gw->busy_count + parts - 1) / parts);
+    conn_cool(gw, now_ms, idle);
+    sweep_resting(gw, now_ms, idle);
+    parked_sweep(gw, now_ms, idle);
     watch_hub_sweep(gw->watch);
+    if (gw->draining && !gw->grace_over && now_ms - gw->draining_ms >= GATEWAY_GRACE_MS) {
+        gw->grace_over = true;
+        drain_idle(gw);
+    }
+}
+
+void gateway_sweep(struct gateway *gw) {
+    gateway_sweep_part(gw, 1);
 }
 
 void gateway_drain(struct gateway *gw) {
     gw->draining = true;
+    gw->draining_ms = gateway_now_ms(gw);
     watch_hub_drain(gw->watch);
-    LIST_FOREACH (it, &gw->conns) {
-        conn_mark_dirty(LIST_ENTRY(it, struct conn, node));
-    }
+    drain_idle(gw);
 }

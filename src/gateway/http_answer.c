@@ -174,8 +174,9 @@ void http_put_bare_problem(struct buf *out, int status, const char *detail, uint
     struct http_problem p = {.status = status,
                              .code = status == 408   ? "timeout"
                                      : status == 503 ? "busy"
+                                     : status == 429 ? "rate_limited"
                                                      : "malformed",
-                             .retry_after_ms = status == 503 ? RETRY_AFTER_MS : 0};
+                             .retry_after_ms = status == 503 || status == 429 ? RETRY_AFTER_MS : 0};
     put_problem_json(&json, &p, slice_str(detail));
     http1_put_status(out, status, wall_ms / 1000);
     http1_put_header(out, "Connection", slice_str("close"));

@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/access_log.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
+#include "gateway/parked.h"
+#include "proto/http2_guard.h"
 
 enum {
     /* A body must keep up this rate beyond the time limit. */
@@ -21,12 +24,15 @@ struct http_conn {
     struct conn conn;
     enum http_state state;
     size_t seen;         /* bytes of an incomplete head that were searched */
+    bool begun;          /* a request was taken: it is HTTP/1 */
     uint64_t started_ms; /* when the first byte of the request came; 0: none has */
+    uint64_t started_us; /* the same, for the access log; 0: there is none */
     struct http1_body reader;
     struct http_head *head; /* with a body to come: points into head_bytes */
     struct http_plan *plan; /* likewise */
     struct buf head_bytes;
     struct buf body;
+    struct http2_conn *http2; /* what the connection turned out to speak; NULL: HTTP/1 */
 };
 
 /* ---- answers -----------------------------------------------------------------------------------
@@ -107,9 +113,14 @@ static const struct http_sink http1_sink = {
 static void run(struct http_conn *hc, const struct http_head *head, const struct http_plan *plan,
                 struct slice body, bool keep_alive) {
     struct http_request *r = xcalloc(1, sizeof *r);
+    uint32_t requests_max = hc->conn.gw->options.http_requests_max;
     http_request_begin(r, &hc->conn, head->minor_version == 0 ? HTTP_VERSION_1_0 : HTTP_VERSION_1_1,
                        head, &http1_sink);
+    if (requests_max > 0 && ++hc->conn.requests >= requests_max)
+        keep_alive = false;
     r->keep_alive = keep_alive = keep_alive && head->keep_alive;
+    hc->begun = true;
+    r->began_us = hc->started_us;
     http_plan_run(plan, r, head, body);
     if (!keep_alive)
         conn_finish(&hc->conn); /* nothing behind this request is read */
@@ -118,8 +129,10 @@ static void run(struct http_conn *hc, const struct http_head *head, const struct
 /* ---- parsing -----------------------------------------------------------------------------------
  */
 
-static void give_up(struct http_conn *hc, int status, const char *reason, bool head_only) {
+static void give_up(struct http_conn *hc, int status, const char *reason, bool head_only,
+                    struct slice first_line) {
     struct conn *c = &hc->conn;
+    access_malformed(c->gw, stream_peer_ip(c->stream), first_line, status, hc->started_us);
     METRIC_ADD(&c->gw->metrics, http_malformed_total, 1);
     if (status >= 500)
         METRIC_ADD(&c->gw->metrics, http_answers_5xx_total, 1);
@@ -195,12 +208,20 @@ static bool take_head(struct http_conn *hc, struct slice head_bytes, const struc
 static size_t parse_head(struct http_conn *hc, struct slice in) {
     struct http_head head;
     const char *reason = NULL;
-    if (hc->started_ms == 0)
-        hc->started_ms = gateway_now_ms(hc->conn.gw);
+    struct gateway *gw = hc->conn.gw;
+    if (hc->started_ms == 0) {
+        hc->started_ms = gateway_now_ms(gw);
+        hc->started_us = gw->options.access_log ? gateway_now_us(gw) : 0;
+    }
     head.method = HTTP_OTHER;
     int used = http1_parse_head(in, hc->seen, &head, &reason);
+    size_t size = used > 0 ? (size_t)used : in.size;
+    if (used >= 0 && size > gw->options.http_head_bytes_max) {
+        used = -431;
+        reason = "the header section is too large";
+    }
     if (used < 0) {
-        give_up(hc, -used, reason, head.method == HTTP_HEAD);
+        give_up(hc, -used, reason, head.method == HTTP_HEAD, in);
         return 0;
     }
     if (used == 0) {
@@ -235,7 +256,8 @@ static size_t parse_body(struct http_conn *hc, struct slice in, bool *ret_more) 
             body_over(hc);
             return in.size - left.size;
         case HTTP1_BODY_BAD:
-            give_up(hc, 400, "the chunked body is malformed", hc->head->method == HTTP_HEAD);
+            give_up(hc, 400, "the chunked body is malformed", hc->head->method == HTTP_HEAD,
+                    buf_slice(&hc->head_bytes));
             return in.size;
         case HTTP1_BODY_TOO_LARGE:
             http_plan_refuse_large(hc->plan, hc->conn.gw);
@@ -245,9 +267,26 @@ static size_t parse_body(struct http_conn *hc, struct slice in, bool *ret_more) 
     }
 }
 
+/* Whether the connection's first bytes are, as far as they are here, the preface of HTTP/2 (RFC
+ * 9113 section 3.4). A P alone may still become a PUT: it is incomplete either way. */
+static bool begins_http2(struct http_conn *hc, struct slice in) {
+    size_t n = in.size < HTTP2_PREFACE_BYTES ? in.size : HTTP2_PREFACE_BYTES;
+    if (in.size == 0 || memcmp(in.data, http2_preface, n) != 0)
+        return false;
+    if (hc->started_ms == 0)
+        hc->started_ms = gateway_now_ms(hc->conn.gw);
+    return true;
+}
+
 static size_t http_parse(struct conn *c, struct slice in) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     size_t total = 0;
+    if (!hc->begun && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
+        if (in.size < HTTP2_PREFACE_BYTES)
+            return 0;
+        http2_conn_adopt(c);
+        return c->ops->parse(c, in);
+    }
     while (total < in.size && conn_may_parse(c)) {
         struct slice left = slice_of(in.data + total, in.size - total);
         bool more = false;
@@ -283,7 +322,8 @@ static void http_check_time(struct conn *c, uint64_t now_ms) {
     }
     if (timed_out) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
-        give_up(hc, 408, "the request was not complete in time", false);
+        give_up(hc, 408, "the request was not complete in time", false,
+                buf_slice(hc->head ? &hc->head_bytes : &c->in));
     }
 }
 
@@ -302,9 +342,11 @@ static size_t http_held_bytes(const struct conn *c) {
            (hc->head ? sizeof *hc->head + sizeof *hc->plan : 0);
 }
 
-static void http_free(struct conn *c) {
+void http_conn_free(struct conn *c) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     METRIC_ADD(&c->gw->metrics, connections_http, -1);
+    if (hc->http2)
+        http2_conn_free(hc->http2);
     free(hc->head);
     free(hc->plan);
     buf_fini(&hc->head_bytes);
@@ -312,17 +354,41 @@ static void http_free(struct conn *c) {
     free(hc);
 }
 
+static bool http_rest(struct conn *c) {
+    (void)c;
+    return true; /* nothing is known of it that struct conn does not hold */
+}
+
+static bool http_is_idle(const struct conn *c) {
+    const struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
+    return hc->state == HTTP_STATE_HEAD && hc->started_ms == 0;
+}
+
+static struct conn *http_revive(struct gateway *gw, struct stream *s);
+
 static const struct conn_ops http_conn_ops = {
     .protocol = "http",
     .parse = http_parse,
     .check_time = http_check_time,
     .overload = http_overload,
     .held_bytes = http_held_bytes,
-    .free = http_free,
+    .free = http_conn_free,
+    .rest = http_rest,
+    .revive = http_revive,
+    .is_idle = http_is_idle,
 };
 
-void http_conn_new(struct gateway *gw, struct stream *s) {
+struct http2_conn **http_conn_place(struct conn *c) {
+    return &CONTAINER_OF(c, struct http_conn, conn)->http2;
+}
+
+static struct conn *http_revive(struct gateway *gw, struct stream *s) {
     struct http_conn *hc = xcalloc(1, sizeof *hc);
     conn_init(&hc->conn, gw, &http_conn_ops, s);
     METRIC_ADD(&gw->metrics, connections_http, 1);
+    return &hc->conn;
+}
+
+void http_conn_new(struct gateway *gw, struct stream *s) {
+    parked_new(gw, &http_conn_ops, s);
 }

@@ -47,9 +47,11 @@ struct http_request {
     struct buf key; /* of /v1/kv/{key} and its like, decoded */
     /* The conditions of GET and HEAD: "", "*" or revisions joined by ",". */
     struct buf if_match, if_none_match;
-    struct buf once; /* its Idempotency-Key; empty: none */
-    bool replayed;   /* that key has executed it before: the answer is the one of then */
-    void *data;      /* the handler's own; freed with free() */
+    struct buf once;          /* its Idempotency-Key; empty: none */
+    bool replayed;            /* that key has executed it before: the answer is the one of then */
+    void *data;               /* the handler's own; freed with free() */
+    uint64_t began_us;        /* when its first byte came; 0: not noted */
+    struct access_note *note; /* for the access log; NULL: there is none */
     /* Of an answer in pieces, see http_stream_begin(). */
     void (*more)(struct http_request *r);
     void (*gone)(struct http_request *r);

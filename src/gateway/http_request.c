@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "base/reply.h"
+#include "gateway/access_log.h"
+#include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
 #include "proto/idempotency.h"
@@ -11,6 +13,8 @@ enum {
     /* The body of a request that is refused or takes none is read and thrown away up to here, so
      * that the connection lives on. */
     DISCARD_BYTES_MAX = 64 * 1024,
+    /* What the access log says of a request whose client did not wait for the answer. */
+    CLIENT_GONE = 499,
 };
 
 /* ---- requests ----------------------------------------------------------------------------------
@@ -61,6 +65,9 @@ static void http_request_more(struct conn_request *base) {
 
 static void http_request_free(struct conn_request *base) {
     struct http_request *r = CONTAINER_OF(base, struct http_request, base);
+    if (r->sink->forget)
+        r->sink->forget(r);
+    access_note_end(base->conn->gw, r->note, r->status ? r->status : CLIENT_GONE, r->sent_bytes);
     buf_fini(&r->key);
     buf_fini(&r->if_match);
     buf_fini(&r->if_none_match);
@@ -137,8 +144,29 @@ static void run_refusal(const struct http_plan *plan, struct http_request *r) {
                  "%s", plan->detail);
 }
 
+/* Whether the client's address may send one more now. If not, it is answered. */
+static bool within_rate(struct http_request *r) {
+    struct conn *c = r->base.conn;
+    uint32_t wait_ms;
+    if (!c->gw->options.limits ||
+        client_limits_request(c->gw->options.limits, stream_peer_ip(c->stream),
+                              gateway_now_ms(c->gw), &wait_ms))
+        return true;
+    METRIC_ADD(&c->gw->metrics, http_limited_total, 1);
+    http_problem(
+        r, &(struct http_problem){.status = 429, .code = "rate_limited", .retry_after_ms = wait_ms},
+        "there are too many requests from this address");
+    return false;
+}
+
 void http_plan_run(const struct http_plan *plan, struct http_request *r,
                    const struct http_head *head, struct slice body) {
+    static const char *const versions[] = {"1.0", "1.1", "2.0"};
+    struct conn *c = r->base.conn;
+    r->note =
+        access_note_new(c->gw, stream_peer_ip(c->stream), head, versions[r->version], r->began_us);
+    if (!within_rate(r))
+        return;
     r->route = plan->route;
     if (!plan->route) {
         run_refusal(plan, r);

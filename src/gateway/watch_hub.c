@@ -9,6 +9,7 @@
 
 enum {
     BUCKETS_MIN = 64,
+    SWEEP_MS = 1000,
     EVENTS_KEEP_BYTES = 64 * 1024,
     PROGRESS_MIN = 64, /* of a sweep; else an eighth of all, so that they do not come at once */
 };
@@ -45,6 +46,7 @@ struct watch_hub {
     bool polling;
     bool confirm; /* the next poll asks for the present state */
     bool draining;
+    uint64_t swept_ms;
     struct list dirty;       /* groups with events */
     struct buf encoded[2];   /* of a row, without and with its value */
     struct watch_events own; /* of a watcher that is ahead */
@@ -430,12 +432,16 @@ static void end_watcher(struct watch_hub *h, struct watcher *w) {
 }
 
 void watch_hub_sweep(struct watch_hub *h) {
+    uint64_t now = now_ms(h);
+    if (now < h->swept_ms + SWEEP_MS)
+        return;
+    h->swept_ms = now;
     LIST_FOREACH_SAFE (it, &h->by_time) {
         struct watcher *w = LIST_ENTRY(it, struct watcher, time_node);
         if (w->alive && !w->alive(w))
             end_watcher(h, w);
     }
-    tell_progress(h, now_ms(h));
+    tell_progress(h, now);
     poll_if_needed(h);
 }
 

@@ -83,7 +83,8 @@ bool watch_hub_join(struct watch_hub *h, struct watcher *w, const struct watch_f
 void watch_hub_leave(struct watch_hub *h, struct watcher *w);
 /* All of them have been told everything up to here; means nothing while there is none. */
 uint64_t watch_hub_at(const struct watch_hub *h);
-/* About once a second: progress for those who were told nothing for long, polls that failed. */
+/* Once a second at least, what comes more often is passed over: progress for those who were told
+ * nothing for long, polls that failed, watchers that ended. */
 void watch_hub_sweep(struct watch_hub *h);
 /* Ends them all (w->ended); none joins any more. */
 void watch_hub_drain(struct watch_hub *h);

@@ -1,6 +1,7 @@
 #include "net/tcp.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -52,6 +53,21 @@ struct connecting {
     void *ctx;
 };
 
+/* What a stream has only while bytes wait, while it connects or lingers, or when it was made by
+ * tcp_connect(): an idle client's has none. Freed when the last bytes are out. */
+struct tcp_more {
+    uv_write_t write;
+    struct buf sending; /* with libuv, while tcp_stream.writing */
+    struct buf waiting;
+    struct connecting *connecting;
+    struct tcp_stream *stream;
+    struct list linger_node; /* in loop.lingering */
+    uint64_t linger_until_ms;
+    char *name; /* what was connected to; NULL: accepted */
+};
+
+/* A process holds tens of thousands of these and most are idle: what a stream does not always need
+ * is in struct tcp_more. tests/unit/net/test_tcp.c pins the size. */
 struct tcp_stream {
     struct stream base;
     struct loop *loop;
@@ -61,21 +77,19 @@ struct tcp_stream {
         uv_tcp_t tcp;
         uv_pipe_t pipe;
     } uv;
+    struct tcp_more *more; /* NULL: nothing of that */
+    uint8_t ip[16];        /* of the peer, IPv4 as ::ffff:a.b.c.d */
+    uint16_t port;
     uint8_t state;
-    bool paused;
-    bool eof; /* the peer sends no more */
-    bool shutdown_asked;
-    bool writing; /* `write` is under way with the bytes of `sending` */
-    int error;    /* what on_close will say */
-    uv_write_t write;
-    struct buf sending; /* both without memory while nothing waits */
-    struct buf waiting;
-    struct connecting *connecting;
-    struct list linger_node; /* in loop.lingering */
-    uint64_t linger_until_ms;
-    struct sockaddr_in6 peer; /* or a sockaddr_in; family 0: see peer_text */
-    char *peer_text;          /* made when first asked for */
+    bool known : 1; /* `ip` and `port` are set */
+    bool local : 1; /* a socketpair */
+    bool paused : 1;
+    bool eof : 1; /* the peer sends no more */
+    bool shutdown_asked : 1;
+    bool writing : 1; /* more->write is under way */
+    int error;        /* what on_close will say */
 };
+static_assert(sizeof(struct tcp_stream) <= TCP_STREAM_BYTES, "see net/tcp_uv.h");
 
 static const struct stream_ops tcp_ops;
 
@@ -87,6 +101,30 @@ static void set_state(struct tcp_stream *t, enum tcp_state state) {
 static struct tcp_stream *tcp_of(const struct stream *s) {
     CHECK(s->ops == &tcp_ops);
     return CONTAINER_OF(s, struct tcp_stream, base);
+}
+
+static struct tcp_more *more_of(struct tcp_stream *t) {
+    if (!t->more) {
+        t->more = xcalloc(1, sizeof *t->more);
+        t->more->stream = t;
+        list_init(&t->more->linger_node);
+    }
+    return t->more;
+}
+
+static size_t waiting_bytes(const struct tcp_stream *t) {
+    return t->more ? t->more->waiting.size : 0;
+}
+
+static void more_free(struct tcp_stream *t) {
+    if (!t->more)
+        return;
+    list_remove(&t->more->linger_node);
+    buf_fini(&t->more->sending);
+    buf_fini(&t->more->waiting);
+    free(t->more->name);
+    free(t->more);
+    t->more = NULL;
 }
 
 void tcp_set_options(int fd, uint32_t user_timeout_ms) {
@@ -126,10 +164,7 @@ static void on_handle_closed(uv_handle_t *handle) {
     }
     if (t->base.handler && t->base.handler->on_close)
         t->base.handler->on_close(t->base.ctx, t->error);
-    list_remove(&t->linger_node);
-    buf_fini(&t->sending);
-    buf_fini(&t->waiting);
-    free(t->peer_text);
+    more_free(t);
     free(t);
 }
 
@@ -139,14 +174,15 @@ static void end(struct tcp_stream *t, int error) {
         return;
     set_state(t, STATE_CLOSING);
     t->error = error;
-    list_remove(&t->linger_node);
-    if (t->connecting) {
-        t->connecting->stream = NULL;
+    if (t->more)
+        list_remove(&t->more->linger_node);
+    if (t->more && t->more->connecting) {
+        t->more->connecting->stream = NULL;
         /* While a name is looked up or a connection attempted libuv owns the request, and its
          * callback frees it. Between two attempts there is none, and the handle is closing. */
         if (uv_is_closing(&t->uv.handle))
-            connecting_free(t->connecting);
-        t->connecting = NULL;
+            connecting_free(t->more->connecting);
+        t->more->connecting = NULL;
     }
     if (!uv_is_closing(&t->uv.handle))
         uv_close(&t->uv.handle, on_handle_closed);
@@ -157,13 +193,13 @@ static void linger_expire(uv_timer_t *timer) {
     uint64_t now = loop_now_ms(l);
     struct list *first;
     while ((first = list_first(&l->lingering))) {
-        struct tcp_stream *t = LIST_ENTRY(first, struct tcp_stream, linger_node);
-        if (t->linger_until_ms > now) {
+        struct tcp_more *m = LIST_ENTRY(first, struct tcp_more, linger_node);
+        if (m->linger_until_ms > now) {
             uv_update_time(&l->uv);
-            uv_timer_start(timer, linger_expire, t->linger_until_ms - now, 0);
+            uv_timer_start(timer, linger_expire, m->linger_until_ms - now, 0);
             return;
         }
-        end(t, 0);
+        end(m->stream, 0);
     }
 }
 
@@ -176,12 +212,13 @@ static void linger(struct tcp_stream *t) {
         return;
     }
     struct loop *l = t->loop;
-    t->linger_until_ms = loop_now_ms(l) + LINGER_MS;
+    struct tcp_more *m = more_of(t);
+    m->linger_until_ms = loop_now_ms(l) + LINGER_MS;
     if (list_empty(&l->lingering)) {
         uv_update_time(&l->uv);
         uv_timer_start(&l->linger_timer, linger_expire, LINGER_MS, 0);
     }
-    list_push_back(&l->lingering, &t->linger_node);
+    list_push_back(&l->lingering, &m->linger_node);
 }
 
 /* ---- reading ---- */
@@ -243,12 +280,13 @@ static void tcp_resume(struct stream *s) {
 static void on_written(uv_write_t *req, int status);
 
 static void send_waiting(struct tcp_stream *t) {
-    struct buf empty = t->sending;
-    t->sending = t->waiting;
-    t->waiting = empty;
-    uv_buf_t buf = uv_buf_init((char *)t->sending.data, (unsigned)t->sending.size);
-    t->write.data = t;
-    int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
+    struct tcp_more *m = t->more;
+    struct buf empty = m->sending;
+    m->sending = m->waiting;
+    m->waiting = empty;
+    uv_buf_t buf = uv_buf_init((char *)m->sending.data, (unsigned)m->sending.size);
+    m->write.data = t;
+    int r = uv_write(&m->write, &t->uv.stream, &buf, 1, on_written);
     if (r < 0)
         end(t, r);
     else
@@ -258,17 +296,19 @@ static void send_waiting(struct tcp_stream *t) {
 static void on_written(uv_write_t *req, int status) {
     struct tcp_stream *t = req->data;
     t->writing = false;
-    buf_fini(&t->sending);
+    buf_fini(&t->more->sending);
     if (t->state == STATE_CLOSING)
         return;
     if (status < 0) {
         end(t, status);
         return;
     }
-    if (t->waiting.size) {
+    if (waiting_bytes(t)) {
         send_waiting(t);
         return;
     }
+    if (!t->more->name)
+        more_free(t);
     if (t->state == STATE_FLUSHING)
         linger(t);
     else if (t->base.handler->on_drain)
@@ -293,14 +333,14 @@ static void tcp_write(struct stream *s, struct slice bytes) {
         if (bytes.size == 0)
             return;
     }
-    buf_append_slice(&t->waiting, bytes);
+    buf_append_slice(&more_of(t)->waiting, bytes);
     if (t->state == STATE_OPEN && !t->writing)
         send_waiting(t);
 }
 
 static size_t tcp_pending_bytes(const struct stream *s) {
     struct tcp_stream *t = tcp_of(s);
-    return t->waiting.size + (t->writing ? uv_stream_get_write_queue_size(&t->uv.stream) : 0);
+    return waiting_bytes(t) + (t->writing ? uv_stream_get_write_queue_size(&t->uv.stream) : 0);
 }
 
 static void tcp_shutdown(struct stream *s) {
@@ -323,24 +363,42 @@ static void tcp_close(struct stream *s) {
 /* ---- who it is ---- */
 
 static const char *tcp_peer(const struct stream *s) {
+    static _Thread_local char text[INET6_ADDRSTRLEN + 16];
     struct tcp_stream *t = tcp_of(s);
-    if (t->peer_text)
-        return t->peer_text;
     char host[INET6_ADDRSTRLEN] = "";
-    char text[INET6_ADDRSTRLEN + 16] = "local";
-    if (t->peer.sin6_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&t->peer;
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-        snprintf(text, sizeof text, "%s:%u", host, ntohs(v4->sin_port));
-    } else if (t->peer.sin6_family == AF_INET6) {
-        bool mapped = IN6_IS_ADDR_V4MAPPED(&t->peer.sin6_addr);
-        if (mapped)
-            inet_ntop(AF_INET, &t->peer.sin6_addr.s6_addr[12], host, sizeof host);
-        else
-            inet_ntop(AF_INET6, &t->peer.sin6_addr, host, sizeof host);
-        snprintf(text, sizeof text, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(t->peer.sin6_port));
+    if (t->more && t->more->name)
+        return t->more->name;
+    if (!t->known)
+        return t->local ? "local" : "unknown";
+    struct in6_addr ip;
+    memcpy(&ip, t->ip, sizeof ip);
+    bool v4 = IN6_IS_ADDR_V4MAPPED(&ip);
+    if (v4)
+        inet_ntop(AF_INET, &t->ip[12], host, sizeof host);
+    else
+        inet_ntop(AF_INET6, &ip, host, sizeof host);
+    snprintf(text, sizeof text, v4 ? "%s:%u" : "[%s]:%u", host, t->port);
+    return text;
+}
+
+static const uint8_t *tcp_peer_ip(const struct stream *s) {
+    struct tcp_stream *t = tcp_of(s);
+    return t->known ? t->ip : NULL;
+}
+
+static void set_peer(struct tcp_stream *t, const struct sockaddr_storage *peer) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
+    if (peer->ss_family == AF_INET) {
+        t->ip[10] = t->ip[11] = 0xff;
+        memcpy(&t->ip[12], &v4->sin_addr, 4);
+        t->port = ntohs(v4->sin_port);
+        t->known = true;
+    } else if (peer->ss_family == AF_INET6) {
+        memcpy(t->ip, &v6->sin6_addr, sizeof t->ip);
+        t->port = ntohs(v6->sin6_port);
+        t->known = true;
     }
-    return t->peer_text = xstrdup(text);
 }
 
 static const struct stream_ops tcp_ops = {
@@ -351,6 +409,7 @@ static const struct stream_ops tcp_ops = {
     .close = tcp_close,
     .pending_bytes = tcp_pending_bytes,
     .peer = tcp_peer,
+    .peer_ip = tcp_peer_ip,
 };
 
 /* ---- beginning ---- */
@@ -359,27 +418,13 @@ static struct tcp_stream *tcp_new(struct loop *l) {
     struct tcp_stream *t = xcalloc(1, sizeof *t);
     t->base.ops = &tcp_ops;
     t->loop = l;
-    list_init(&t->linger_node);
     return t;
 }
 
-int stream_from_fd(struct loop *l, int fd, struct stream **ret_stream) {
-    struct tcp_stream *t = tcp_new(l);
-    struct sockaddr_storage own = {0};
-    socklen_t size = sizeof own;
-    int r = getsockname(fd, (struct sockaddr *)&own, &size);
-    if (r == 0 && (own.ss_family == AF_INET || own.ss_family == AF_INET6)) {
-        size = sizeof t->peer;
-        /* A client that has reset the connection already has no address any more. */
-        if (getpeername(fd, (struct sockaddr *)&t->peer, &size) < 0)
-            t->peer_text = xstrdup("unknown");
-        tcp_set_options(fd, 0);
-        uv_tcp_init(&l->uv, &t->uv.tcp);
-        r = uv_tcp_open(&t->uv.tcp, fd);
-    } else {
-        uv_pipe_init(&l->uv, &t->uv.pipe, 0);
-        r = uv_pipe_open(&t->uv.pipe, fd);
-    }
+/* A connected socket becomes a stream; the peer's address is known to whoever accepted it. */
+static int open_tcp(struct tcp_stream *t, int fd, struct stream **ret_stream) {
+    uv_tcp_init(&t->loop->uv, &t->uv.tcp);
+    int r = uv_tcp_open(&t->uv.tcp, fd);
     t->uv.handle.data = t;
     t->state = STATE_OPEN;
     if (r < 0) {
@@ -393,6 +438,44 @@ int stream_from_fd(struct loop *l, int fd, struct stream **ret_stream) {
     return 0;
 }
 
+int tcp_accepted(struct loop *l, int fd, const struct sockaddr_storage *peer,
+                 struct stream **ret_stream) {
+    struct tcp_stream *t = tcp_new(l);
+    set_peer(t, peer);
+    return open_tcp(t, fd, ret_stream);
+}
+
+static int open_local(struct tcp_stream *t, int fd, struct stream **ret_stream) {
+    uv_pipe_init(&t->loop->uv, &t->uv.pipe, 0);
+    int r = uv_pipe_open(&t->uv.pipe, fd);
+    t->uv.handle.data = t;
+    t->state = STATE_OPEN;
+    t->local = true;
+    if (r < 0) {
+        end(t, r);
+        close(fd);
+        return r;
+    }
+    update_reading(t);
+    *ret_stream = &t->base;
+    return 0;
+}
+
+int stream_from_fd(struct loop *l, int fd, struct stream **ret_stream) {
+    struct tcp_stream *t = tcp_new(l);
+    struct sockaddr_storage own = {0}, peer = {0};
+    socklen_t size = sizeof own;
+    int r = getsockname(fd, (struct sockaddr *)&own, &size);
+    if (r < 0 || (own.ss_family != AF_INET && own.ss_family != AF_INET6))
+        return open_local(t, fd, ret_stream);
+    size = sizeof peer;
+    /* A client that has reset the connection already has no address any more. */
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0)
+        set_peer(t, &peer);
+    tcp_set_options(fd, 0);
+    return open_tcp(t, fd, ret_stream);
+}
+
 int socketpair_new(int ret_fds[2]) {
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ret_fds) < 0 ? -errno
                                                                                            : 0;
@@ -401,9 +484,9 @@ int socketpair_new(int ret_fds[2]) {
 /* ---- connecting ---- */
 
 static void connected(struct tcp_stream *t, struct connecting *c) {
-    t->connecting = NULL;
+    t->more->connecting = NULL;
     set_state(t, STATE_OPEN);
-    bool flush = t->waiting.size > 0;
+    bool flush = waiting_bytes(t) > 0;
     if (flush)
         send_waiting(t);
     update_reading(t);
@@ -434,7 +517,7 @@ static void on_connect(uv_connect_t *req, int status) {
 /* A new socket for each address, with its options set before it connects, since TCP_USER_TIMEOUT
  * also bounds the handshake. */
 static int connect_to(struct tcp_stream *t, const struct sockaddr *to) {
-    struct connecting *c = t->connecting;
+    struct connecting *c = t->more->connecting;
     int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -449,11 +532,11 @@ static int connect_to(struct tcp_stream *t, const struct sockaddr *to) {
 }
 
 static void connect_next(struct tcp_stream *t) {
-    struct connecting *c = t->connecting;
+    struct connecting *c = t->more->connecting;
     if (!c->next) {
         int error = c->error;
         connecting_free(c);
-        t->connecting = NULL;
+        t->more->connecting = NULL;
         end(t, error);
         return;
     }
@@ -480,7 +563,7 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *foun
 }
 
 static int connect_begin(struct tcp_stream *t, const struct address *a) {
-    struct connecting *c = t->connecting;
+    struct connecting *c = t->more->connecting;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
     if (uv_ip4_addr(a->host, a->port, &v4) == 0)
@@ -501,7 +584,7 @@ struct stream *tcp_connect(struct loop *l, const char *address, uint32_t user_ti
     uv_tcp_init(&l->uv, &t->uv.tcp);
     t->uv.handle.data = t;
     t->state = STATE_CONNECTING;
-    t->peer_text = xstrdup(address);
+    more_of(t)->name = xstrdup(address);
     if (!address_parse(address, &a) || a.port == 0) {
         end(t, -EINVAL);
         return &t->base;
@@ -509,11 +592,11 @@ struct stream *tcp_connect(struct loop *l, const char *address, uint32_t user_ti
     struct connecting *c = xcalloc(1, sizeof *c);
     *c = (struct connecting){
         .stream = t, .user_timeout_ms = user_timeout_ms, .on_connect = on_connected, .ctx = ctx};
-    t->connecting = c;
+    t->more->connecting = c;
     int r = connect_begin(t, &a);
     if (r < 0) {
         connecting_free(c);
-        t->connecting = NULL;
+        t->more->connecting = NULL;
         end(t, r);
     }
     return &t->base;

@@ -26,6 +26,8 @@ uint64_t listener_refused_count(const struct listener *l);
 /* While paused, clients wait in the backlog. */
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);
+/* Accepts now all that wait in the backlog: before listener_free(), which would reset them. */
+void listener_accept_all(struct listener *l);
 void listener_free(struct listener *l);
 
 /* Connects (names are resolved off the loop). The stream is returned at once, its handler set by
