@@ -33,7 +33,7 @@ struct http2_conn {
     size_t body_bytes;  /* gathered, of all places */
     uint64_t used_ms;   /* when a stream began or ended last */
     uint64_t head_ms;   /* since when a head is incomplete; 0: none is */
-    uint32_t leaving;   /* draining: 1 when the client was told, then one more a sweep */
+    uint32_t leaving;   /* it is to end: 1 when the client was told, then one more a sweep */
     struct buf bytes;   /* of the answer's head that is being made */
     struct buf fields;  /* of struct http_header, their data as offsets into `bytes` until sent */
     size_t field_count;
@@ -50,7 +50,8 @@ struct place {
     struct buf body;
     uint64_t received;
     uint64_t started_ms;
-    uint64_t moved_ms; /* when its answer was last seen to move */
+    uint64_t started_us; /* the same, for the access log; 0: there is none */
+    uint64_t moved_ms;   /* when its answer was last seen to move */
     uint64_t moved_sent;
     struct place_request *request; /* that runs */
 };
@@ -167,6 +168,7 @@ static void run(struct place *p) {
     request->place = p;
     p->request = request;
     http_request_begin(&request->http, h2->conn, HTTP_VERSION_2, p->head, &http2_sink);
+    request->http.began_us = p->started_us;
     /* The head and the body are borrowed by the handler until it returns; the stream stays until
      * then, since streams are closed by http2_receive() and http2_send() only. */
     const struct http_head *head = p->head;
@@ -212,6 +214,12 @@ static void *on_head(void *ctx, struct http2_stream *st, const struct http_head 
     p->stream = st;
     p->head = head;
     p->started_ms = p->moved_ms = h2->used_ms = gateway_now_ms(gw);
+    p->started_us = gw->options.access_log ? gateway_now_us(gw) : 0;
+    if (gw->options.http_requests_max > 0 &&
+        ++h2->conn->requests == gw->options.http_requests_max && h2->leaving == 0) {
+        http2_leave(h2->session);
+        h2->leaving = 1;
+    }
     list_push_back(&h2->places, &p->node);
     list_init(&p->ready_node);
     if (status != 0) {
@@ -434,7 +442,7 @@ void http2_conn_adopt(struct conn *c) {
     h2->used_ms = gateway_now_ms(c->gw);
     list_init(&h2->places);
     list_init(&h2->ready);
-    h2->session = http2_new(&handler, h2);
+    h2->session = http2_new(&handler, h2, c->gw->options.http_head_bytes_max);
     *http_conn_place(c) = h2;
     c->ops = &http2_conn_ops;
     c->unordered = true;

@@ -271,6 +271,8 @@ static size_t parse_body(struct http_conn *hc, struct slice in, bool *ret_more) 
  * 9113 section 3.4). A P alone may still become a PUT: it is incomplete either way. */
 static bool begins_http2(struct http_conn *hc, struct slice in) {
     size_t n = in.size < HTTP2_PREFACE_BYTES ? in.size : HTTP2_PREFACE_BYTES;
+    if (strcmp(stream_protocol(hc->conn.stream), "http/1.1") == 0)
+        return false;
     if (in.size == 0 || memcmp(in.data, http2_preface, n) != 0)
         return false;
     if (hc->started_ms == 0)
@@ -281,6 +283,10 @@ static bool begins_http2(struct http_conn *hc, struct slice in) {
 static size_t http_parse(struct conn *c, struct slice in) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     size_t total = 0;
+    if (strcmp(stream_protocol(c->stream), "h2") == 0) {
+        http2_conn_adopt(c); /* and what is not the preface is an error there */
+        return c->ops->parse(c, in);
+    }
     if (!hc->begun && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
         if (in.size < HTTP2_PREFACE_BYTES)
             return 0;

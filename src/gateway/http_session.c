@@ -22,6 +22,7 @@
 #include "gateway/http_routes.h"
 #include "gateway/json_merge.h"
 #include "gateway/pack.h"
+#include "net/tls.h"
 #include "proto/cookie.h"
 #include "store/store.h"
 
@@ -91,8 +92,8 @@ static void put_cookie(struct visit *v, bool keep) {
     char text[160];
     uint64_t seconds = keep ? gateway_of(v)->options.session_ttl_ms / 1000 : 0;
     snprintf(text, sizeof text,
-             COOKIE_NAME "=%s; Path=/; Max-Age=%" PRIu64 "; HttpOnly; SameSite=Lax",
-             keep ? v->token : "", seconds);
+             COOKIE_NAME "=%s; Path=/; Max-Age=%" PRIu64 "; HttpOnly; SameSite=Lax%s",
+             keep ? v->token : "", seconds, tls_is(v->r->base.conn->stream) ? "; Secure" : "");
     http_header(v->r, "Set-Cookie", slice_str(text));
 }
 

@@ -57,7 +57,8 @@ static int fail(char error[TLS_ERROR_BYTES], const char *file, const char *what)
             reason = strerror(ERR_GET_REASON(code));
             break;
         }
-        reason = ERR_reason_error_string(code);
+        if (!reason) /* the first says most */
+            reason = ERR_reason_error_string(code);
     }
     snprintf(error, TLS_ERROR_BYTES, "%s: %s%s%s", file, what, reason ? ": " : "",
              reason ? reason : "");

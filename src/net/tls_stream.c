@@ -380,6 +380,14 @@ static const char *tls_peer(const struct stream *s) {
     return stream_peer(tls_of(s)->below);
 }
 
+static const uint8_t *tls_peer_ip(const struct stream *s) {
+    return stream_peer_ip(tls_of(s)->below);
+}
+
+static const char *tls_protocol(const struct stream *s) {
+    return tls_of(s)->alpn;
+}
+
 static const struct stream_ops tls_ops = {
     .write = tls_write,
     .pause = tls_pause,
@@ -388,6 +396,8 @@ static const struct stream_ops tls_ops = {
     .close = tls_close,
     .pending_bytes = tls_pending_bytes,
     .peer = tls_peer,
+    .peer_ip = tls_peer_ip,
+    .protocol = tls_protocol,
 };
 
 static struct tls_stream *tls_new(SSL_CTX *context, struct stream *below, const char *alpn,
@@ -441,8 +451,8 @@ struct stream *tls_connect(struct tls_client *c, struct stream *below, const cha
     return &t->base;
 }
 
-const char *tls_alpn(const struct stream *s) {
-    return tls_of(s)->alpn;
+bool tls_is(const struct stream *s) {
+    return s->ops == &tls_ops;
 }
 
 bool tls_resumed(const struct stream *s) {

@@ -20,6 +20,7 @@ struct http2 {
     struct http2_handler handler;
     void *ctx;
     struct http2_guard guard;
+    uint32_t head_bytes_max;
     struct list streams;
     uint32_t stream_count;
     size_t queued;
@@ -172,7 +173,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         end_flood(h);
     bool request = frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
     bool method = name_size == 7 && memcmp(name, ":method", 7) == 0;
-    if (request && !h->over && (method || st->list_bytes <= HTTP2_HEAD_BYTES_MAX))
+    if (request && !h->over && (method || st->list_bytes <= st->h->head_bytes_max))
         take_field(st, slice_of(name, name_size), slice_of(value, value_size));
     return 0;
 }
@@ -227,7 +228,7 @@ static int take_fields(struct http2_stream *st, struct http_head *head, const ch
 
 static int make_head(struct http2_stream *st, struct http_head *head, const char **reason) {
     struct slice p[PSEUDO_COUNT];
-    if (st->cookie.size > 0 && st->list_bytes <= HTTP2_HEAD_BYTES_MAX) {
+    if (st->cookie.size > 0 && st->list_bytes <= st->h->head_bytes_max) {
         struct field f = keep_field(st, slice_str("cookie"), buf_slice(&st->cookie));
         buf_append(&st->fields, &f, sizeof f);
         st->field_count++;
@@ -235,7 +236,7 @@ static int make_head(struct http2_stream *st, struct http_head *head, const char
     buf_fini(&st->cookie);
     for (size_t i = 0; i < PSEUDO_COUNT; i++)
         p[i] = kept(st, st->pseudo[i].value_at, st->pseudo[i].value_size);
-    bool large = st->list_bytes > HTTP2_HEAD_BYTES_MAX;
+    bool large = st->list_bytes > st->h->head_bytes_max;
     /* In a head that is too large only the method is sure to be there. */
     int rc = http_head_begin(head, p[METHOD], large ? slice_str("/") : p[PATH],
                              large ? slice_of(NULL, 0) : p[AUTHORITY], reason);
@@ -496,17 +497,18 @@ static nghttp2_session *session_new(struct http2 *h) {
     return session;
 }
 
-struct http2 *http2_new(const struct http2_handler *handler, void *ctx) {
+struct http2 *http2_new(const struct http2_handler *handler, void *ctx, uint32_t head_bytes_max) {
     struct http2 *h = xcalloc(1, sizeof *h);
     h->handler = *handler;
     h->ctx = ctx;
+    h->head_bytes_max = head_bytes_max ? head_bytes_max : HTTP2_HEAD_BYTES_MAX;
     list_init(&h->streams);
     http2_guard_begin(&h->guard);
     h->session = session_new(h);
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS_MAX},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, HTTP2_STREAM_WINDOW},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP2_HEAD_BYTES_MAX},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h->head_bytes_max},
         /* The priorities of RFC 7540 are a tree that clients rearrange at our cost. */
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };

@@ -24,7 +24,7 @@
 
 enum {
     HTTP2_STREAMS_MAX = 100,            /* SETTINGS_MAX_CONCURRENT_STREAMS */
-    HTTP2_HEAD_BYTES_MAX = 32 * 1024,   /* SETTINGS_MAX_HEADER_LIST_SIZE; beyond it: 431 */
+    HTTP2_HEAD_BYTES_MAX = 32 * 1024,   /* SETTINGS_MAX_HEADER_LIST_SIZE at most; beyond it: 431 */
     HTTP2_HEAD_BYTES_CALM = 256 * 1024, /* beyond it: the end of the connection */
     HTTP2_STREAM_WINDOW = 256 * 1024,
     HTTP2_CONNECTION_WINDOW = 1024 * 1024,
@@ -59,8 +59,10 @@ struct http2_handler {
     void (*on_closed)(void *ctx, void *user);
 };
 
-/* Copies the handler; its functions get ctx. What our side says first is ready to be sent. */
-struct http2 *http2_new(const struct http2_handler *handler, void *ctx);
+/* Copies the handler; its functions get ctx. head_bytes_max: of a request's fields, with 32 for
+ * each (RFC 9113 section 6.5.2); 0: HTTP2_HEAD_BYTES_MAX. What our side says first is ready to be
+ * sent. */
+struct http2 *http2_new(const struct http2_handler *handler, void *ctx, uint32_t head_bytes_max);
 /* on_closed is not called for streams that are left. */
 void http2_free(struct http2 *h);
 

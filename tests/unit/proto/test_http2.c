@@ -89,7 +89,7 @@ static struct h2_client client;
 
 static void begin(void) {
     seen = (struct seen){0};
-    seen.h = http2_new(&handler, &seen);
+    seen.h = http2_new(&handler, &seen, 0);
     h2_client_init(&client);
 }
 
