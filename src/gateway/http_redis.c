@@ -314,7 +314,7 @@ static void reading_fini(struct reading *in) {
 /* A read goes up as a read when no write of its connection is under way, else through the log
  * behind it. A name for the request means something only where something is written. */
 static void submit(struct http_request *r, bool writes, struct buf *packed) {
-    bool read = !writes && r->base.conn->in_flight == 0;
+    bool read = !writes && conn_may_submit(r->base.conn, CONN_ORDER_READ);
     r->gone = on_gone;
     http_submit(r, read ? UPSTREAM_READ : UPSTREAM_WRITE, packed, store_answer);
 }
