@@ -289,12 +289,13 @@ void server_start(struct server *s) {
     s->clock_rate = sim.o.drift ? 720 + (uint32_t)sim_rand(620) : 1024;
     list_init(&s->jobs);
     s->counted = (struct node_counters){0};
-    s->damaged = false; /* a start looks at everything */
     stats.restarts++;
     sim_trace("s%d starts as node %llu", s->index, (unsigned long long)s->node_id);
     int rc = node_new(&options, &env_ops, s, s->disk, &s->node, error);
     if (rc < 0)
         sim_violation("s%d does not start: %s (%s)", s->index, error, strerror(-rc));
+    if (store_is_sound(node_store(s->node)))
+        s->damaged = false; /* the start has looked at everything; else a scrub will */
     server_after(s);
 }
 
@@ -329,6 +330,11 @@ void server_crash(struct server *s, bool power) {
 bool server_may_move(const struct server *s) {
     struct membership m;
     if (!s->node || node_membership_index(s->node) == 0)
+        return false;
+    /* What it knows only in memory it may forget. */
+    uint64_t index = node_membership_index(s->node);
+    const struct core_entry *e = memlog_get(node_memlog(s->node), index);
+    if (e && !node_has_durable(s->node, index, e->term))
         return false;
     node_membership(s->node, &m);
     for (uint32_t i = 0; i < m.count; i++)
