@@ -130,7 +130,9 @@ static void turn(struct child *c, int ms) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(c->epoll, events, EVENTS, ms);
     for (int k = 0; k < n; k++)
-        if (c->fds[events[k].data.u64] >= 0)
+        if (c->fds[events[k].data.u64] >= 0 && mode == UNREAD)
+            drop(c, events[k].data.u64); /* it asked for the other end's end only */
+        else if (c->fds[events[k].data.u64] >= 0)
             take(c, events[k].data.u64);
 }
 
