@@ -186,6 +186,7 @@ static void read_some(struct tcp_stream *t) {
         }
         if (t->state == STATE_OPEN)
             t->base.handler->on_read(t->base.ctx, slice_of(buffer, (size_t)n));
+        loop_breathe(t->loop, (size_t)n);
         if ((size_t)n < size)
             return;
     }

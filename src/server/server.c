@@ -9,10 +9,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/pair.h"
 #include "server/client_setup.h"
 #include "server/gateway_thread.h"
 #include "server/join.h"
 #include "server/replica_thread.h"
+
+enum { SMALL_MACHINE_CORES = 2 };
 
 struct server {
     const struct server_options *o;
@@ -21,6 +24,7 @@ struct server {
     struct client_setup clients;
     struct gateway_thread *gateways[CLIENT_THREADS_MAX];
     size_t gateway_count;
+    bool one_thread; /* for clients and node */
     struct identity id;
     char http[300], redis[300]; /* as bound; empty: off */
     struct loop *loop;          /* of the main thread: signals */
@@ -89,7 +93,12 @@ static bool addresses_allowed(const struct server_options *o) {
 static struct stream *connect_local(void *ctx, struct loop *loop) {
     struct server *s = ctx;
     int fds[2];
-    struct stream *stream;
+    struct stream *stream, *other;
+    if (loop == replica_thread_loop(s->replica)) {
+        stream_pair_new(loop, &stream, &other);
+        transport_adopt_stream(replica_thread_transport(s->replica), other);
+        return stream;
+    }
     if (socketpair_new(fds) < 0)
         return NULL;
     if (stream_from_fd(loop, fds[0], &stream) < 0) {
@@ -122,6 +131,7 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
                      .connect_local = connect_local,
                      .ctx = s},
         .shared = s->shared,
+        .loop = s->one_thread ? replica_thread_loop(s->replica) : NULL,
     };
     options.gateway.node = s->replica ? replica_thread_gauges(s->replica) : NULL;
     struct address redis;
@@ -144,6 +154,15 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
     return true;
 }
 
+/* By default one a core; next to a node on a small machine only one, which it then shares. */
+static size_t client_threads(const struct server_options *o) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
+    if (!o->threads && (o->role & ROLES_DATA) && cores <= SMALL_MACHINE_CORES)
+        threads = 1;
+    return threads < CLIENT_THREADS_MAX ? threads : CLIENT_THREADS_MAX;
+}
+
 static bool open_gateways(struct server *s) {
     const struct server_options *o = s->o;
     static const char *const local[] = {"local"};
@@ -153,10 +172,8 @@ static bool open_gateways(struct server *s) {
     }
     size_t seed_count = 1;
     const char **seeds = o->role & ROLE_WEB ? split_list(o->db, &seed_count) : NULL;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
-    if (threads > CLIENT_THREADS_MAX)
-        threads = CLIENT_THREADS_MAX;
+    size_t threads = client_threads(o);
+    s->one_thread = s->replica && threads == 1;
     if (!client_setup_init(&s->clients, o, threads)) {
         free(seeds);
         return false;
