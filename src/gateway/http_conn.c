@@ -328,7 +328,7 @@ static void http_free(struct conn *c) {
     free(hc->plan);
     buf_fini(&hc->head_bytes);
     buf_fini(&hc->body);
-    free(hc);
+    pool_free(&c->gw->http_conns, hc);
 }
 
 static bool http_rest(struct conn *c) {
@@ -356,7 +356,7 @@ static const struct conn_ops http_conn_ops = {
 };
 
 static struct conn *http_revive(struct gateway *gw, struct stream *s) {
-    struct http_conn *hc = xcalloc(1, sizeof *hc);
+    struct http_conn *hc = pool_alloc(&gw->http_conns);
     conn_init(&hc->conn, gw, &http_conn_ops, s);
     METRIC_ADD(&gw->metrics, connections_http, 1);
     return &hc->conn;
@@ -364,4 +364,8 @@ static struct conn *http_revive(struct gateway *gw, struct stream *s) {
 
 void http_conn_new(struct gateway *gw, struct stream *s) {
     parked_new(gw, &http_conn_ops, s);
+}
+
+size_t http_conn_bytes(void) {
+    return sizeof(struct http_conn);
 }

@@ -93,7 +93,7 @@ static void on_handle_closed(uv_handle_t *handle) {
     if (t->base.handler && t->base.handler->on_close)
         t->base.handler->on_close(t->base.ctx, t->error);
     more_free(t);
-    free(t);
+    pool_free(&t->loop->streams, t);
 }
 
 /* libuv stops polling at once, so the descriptor may go before the handle has closed. */
@@ -394,7 +394,7 @@ static const struct stream_ops tcp_ops = {
 /* ---- beginning ---- */
 
 struct tcp_stream *tcp_new(struct loop *l) {
-    struct tcp_stream *t = xcalloc(1, sizeof *t);
+    struct tcp_stream *t = pool_alloc(&l->streams);
     t->base.ops = &tcp_ops;
     t->loop = l;
     t->fd = -1;
@@ -416,7 +416,7 @@ static int begin(struct tcp_stream *t, int fd, struct stream **ret_stream) {
     int r = tcp_open(t, fd);
     if (r < 0) {
         close(fd);
-        free(t);
+        pool_free(&t->loop->streams, t);
         return r;
     }
     t->state = STATE_OPEN;

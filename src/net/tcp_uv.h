@@ -57,7 +57,6 @@ struct tcp_stream {
     bool eof : 1; /* the peer sends no more */
     bool shutdown_asked : 1;
 };
-/* 240 with malloc's header. */
 static_assert(sizeof(struct tcp_stream) <= 232, "see above");
 
 /* TCP_NODELAY and keepalive; TCP_USER_TIMEOUT when not 0. Failures are ignored: the connection
