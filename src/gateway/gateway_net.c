@@ -6,6 +6,8 @@
 
 enum {
     BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
+    /* As Redis has it; an idle client may stay for ever. */
+    REDIS_KEEPALIVE_S = 300,
     /* A second's sweep is done in parts, so that none of them holds a turn up for long. */
     SWEEP_PARTS = 4,
     SWEEP_PARTS_BUSY = 20,
@@ -111,8 +113,12 @@ int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net
         free(n);
         return rc;
     }
-    if (n->redis)
+    if (n->http)
+        listener_set_keepalive(n->http, 0);
+    if (n->redis) {
         gw->options.redis_port = listener_port(n->redis);
+        listener_set_keepalive(n->redis, REDIS_KEEPALIVE_S);
+    }
     n->sweep = timer_new(l, on_sweep, n);
     timer_set(n->sweep, loop_now_ms(l) + 1000 / SWEEP_PARTS);
     n->drain_limit = timer_new(l, on_drain_limit, n);
