@@ -3,7 +3,7 @@
  *   idle_load HOST:PORT CONNECTIONS [mode=MODE] [path=/] [per=18000] [window=256]
  *
  * A process may have so many descriptors only, and an address so many ports: the connections are
- * shared out over child processes of `per` each, and child i connects from 127.1.i.1.
+ * shared out over child processes of `per` each, and child i connects from 127.1.i.1 to .200.
  *
  *   idle    one request answered, then silence (the default)
  *   silent  connect, say nothing
@@ -38,6 +38,8 @@
 #endif
 
 enum { CHILDREN_MAX = 250, EVENTS = 256, DRIP_MS = 1000, ATTEMPTS = 20 };
+/* Of a child: the kernel looks for a free port by trying, which takes long when most are taken. */
+enum { ADDRESSES = 200 };
 enum mode { IDLE, SILENT, HALF, DRIP, UNREAD };
 static const char *const mode_names[] = {"idle", "silent", "half", "drip", "unread"};
 
@@ -67,10 +69,10 @@ static double now_s(void) {
 }
 
 /* Blocking, since on loopback it takes no time; a full backlog is tried again. */
-static int connect_from(int number) {
+static int connect_from(int number, size_t nth) {
     const int on = 1;
-    struct sockaddr_in own = {.sin_family = AF_INET,
-                              .sin_addr.s_addr = htonl(0x7f010001u + ((uint32_t)number << 8))};
+    uint32_t address = 0x7f010001u + ((uint32_t)number << 8) + (uint32_t)(nth % ADDRESSES);
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
     for (int i = 0; i < ATTEMPTS; i++) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
@@ -130,13 +132,15 @@ static void turn(struct child *c, int ms) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(c->epoll, events, EVENTS, ms);
     for (int k = 0; k < n; k++)
-        if (c->fds[events[k].data.u64] >= 0)
+        if (c->fds[events[k].data.u64] >= 0 && mode == UNREAD)
+            drop(c, events[k].data.u64); /* it asked for the other end's end only */
+        else if (c->fds[events[k].data.u64] >= 0)
             take(c, events[k].data.u64);
 }
 
 static void open_one(struct child *c) {
     size_t i = c->open++;
-    c->fds[i] = connect_from(c->number);
+    c->fds[i] = connect_from(c->number, i);
     c->alive++;
     struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.u64 = i};
     if (mode == UNREAD)

@@ -51,7 +51,7 @@
 enum {
     CONN_AHEAD_BYTES = 64 * 1024,
     CONN_WARM_MS = 1000,
-    CONN_WARM_MAX = 1024,
+    CONN_WARM_MAX = 16384,
     /* An answer in pieces is asked for more while less than this is unwritten. */
     CONN_ROOM_BYTES = 256 * 1024,
 };

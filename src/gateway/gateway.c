@@ -157,6 +157,8 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
                             &gw->parked, &gw->leaving, &gw->dirty,   &gw->dead};
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
         list_init(lists[i]);
+    pool_init(&gw->http_conns, http_conn_bytes());
+    pool_init(&gw->parkeds, sizeof(struct parked));
     gw->started_ms = gateway_now_ms(gw);
     gw->watch = watch_hub_new(&(struct watch_hub_env){.upstream = upstream,
                                                       .now_ms = gw->env.now_ms,
@@ -185,6 +187,8 @@ void gateway_free(struct gateway *gw) {
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
+    pool_fini(&gw->http_conns);
+    pool_fini(&gw->parkeds);
     buf_fini(&gw->scratch);
     buf_fini(&gw->access_line);
     free(gw);

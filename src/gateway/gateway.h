@@ -21,6 +21,7 @@
 #include <pthread.h>
 
 #include "base/list.h"
+#include "base/pool.h"
 #include "gateway/metrics.h"
 #include "gateway/upstream.h"
 #include "net/stream.h"
@@ -81,6 +82,7 @@ struct gateway {
     struct list fresh, parked, leaving; /* of struct parked */
     struct list dirty;                  /* conns with something to do at the turn's end */
     struct list dead;                   /* closed, freed at the turn's end */
+    struct pool http_conns, parkeds;    /* of struct http_conn, struct parked */
     uint32_t conn_count;                /* all clients */
     uint32_t busy_count, warm_count;    /* of the lists conns and idle */
     uint32_t refusal_count;             /* clients that are being refused, in `leaving` */

@@ -8,6 +8,8 @@
 
 enum {
     BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
+    /* As Redis has it; an idle client may stay for ever. */
+    REDIS_KEEPALIVE_S = 300,
     /* A second's sweep is done in parts, so that none of them holds a turn up for long. */
     SWEEP_PARTS = 4,
     SWEEP_PARTS_BUSY = 20,
@@ -87,11 +89,12 @@ static const struct {
     accept_fn on_accept;
     void (*on_stream)(void *ctx, struct stream *s); /* over TLS; NULL: plain */
     const char *alpn;
+    int keepalive_s; /* of TCP; 0: none, all connections have time limits */
 } ports[GATEWAY_PORT_COUNT] = {
-    [GATEWAY_HTTP] = {on_http, NULL, NULL},
-    [GATEWAY_REDIS] = {on_redis, NULL, NULL},
-    [GATEWAY_HTTPS] = {on_https, on_tls_http, "h2,http/1.1"},
-    [GATEWAY_REDISS] = {on_rediss, on_tls_redis, ""},
+    [GATEWAY_HTTP] = {on_http, NULL, NULL, 0},
+    [GATEWAY_REDIS] = {on_redis, NULL, NULL, REDIS_KEEPALIVE_S},
+    [GATEWAY_HTTPS] = {on_https, on_tls_http, "h2,http/1.1", 0},
+    [GATEWAY_REDISS] = {on_rediss, on_tls_redis, "", REDIS_KEEPALIVE_S},
 };
 
 static void check_drained(struct gateway_net *n) {
@@ -133,7 +136,8 @@ static int listen_at(struct gateway_net *n, enum gateway_port which,
         const struct tls_acceptor_handler handler = {
             .on_stream = ports[which].on_stream, .on_failure = on_tls_failure, .ctx = n};
         CHECK(o->tls != NULL);
-        n->acceptors[which] = tls_acceptor_new(n->loop, o->tls, ports[which].alpn, &handler);
+        n->acceptors[which] = tls_acceptor_new(n->loop, o->tls, ports[which].alpn,
+                                               n->gw->options.http_head_timeout_ms, &handler);
     }
     return listener_new(n->loop, &at, true, backlog, ports[which].on_accept, n,
                         &n->listeners[which]);
@@ -167,6 +171,9 @@ int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net
         free(n);
         return rc;
     }
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (n->listeners[i])
+            listener_set_keepalive(n->listeners[i], ports[i].keepalive_s);
     if (n->listeners[GATEWAY_REDIS])
         gw->options.redis_port = listener_port(n->listeners[GATEWAY_REDIS]);
     n->sweep = timer_new(l, on_sweep, n);

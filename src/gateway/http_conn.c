@@ -357,7 +357,7 @@ void http_conn_free(struct conn *c) {
     free(hc->plan);
     buf_fini(&hc->head_bytes);
     buf_fini(&hc->body);
-    free(hc);
+    pool_free(&c->gw->http_conns, hc);
 }
 
 static bool http_rest(struct conn *c) {
@@ -389,7 +389,7 @@ struct http2_conn **http_conn_place(struct conn *c) {
 }
 
 static struct conn *http_revive(struct gateway *gw, struct stream *s) {
-    struct http_conn *hc = xcalloc(1, sizeof *hc);
+    struct http_conn *hc = pool_alloc(&gw->http_conns);
     conn_init(&hc->conn, gw, &http_conn_ops, s);
     METRIC_ADD(&gw->metrics, connections_http, 1);
     return &hc->conn;
@@ -397,4 +397,8 @@ static struct conn *http_revive(struct gateway *gw, struct stream *s) {
 
 void http_conn_new(struct gateway *gw, struct stream *s) {
     parked_new(gw, &http_conn_ops, s);
+}
+
+size_t http_conn_bytes(void) {
+    return sizeof(struct http_conn);
 }

@@ -67,6 +67,8 @@ struct http_input {
 typedef void (*http_handler_fn)(struct http_request *r, const struct http_input *in);
 
 void http_conn_new(struct gateway *gw, struct stream *s);
+/* What gw->http_conns holds. */
+size_t http_conn_bytes(void);
 
 /* ---- answers (http_answer.c) -------------------------------------------------------------------
  */

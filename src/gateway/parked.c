@@ -23,7 +23,7 @@ static void parked_count(struct parked *p, int more) {
 static void parked_free(struct parked *p) {
     list_remove(&p->node);
     parked_count(p, -1);
-    free(p);
+    pool_free(&p->gw->parkeds, p);
 }
 
 static void parked_gone(struct parked *p) {
@@ -68,7 +68,7 @@ static const struct stream_handler parked_handler = {
 
 static struct parked *parked_make(struct gateway *gw, const struct conn_ops *ops,
                                   struct stream *s) {
-    struct parked *p = xmalloc(sizeof *p);
+    struct parked *p = pool_alloc(&gw->parkeds);
     *p = (struct parked){.gw = gw, .stream = s, .ops = ops};
     list_init(&p->node);
     parked_count(p, 1);

@@ -23,7 +23,6 @@ struct parked {
     uint32_t since_ms;          /* the last byte, low bits of the gateway's clock */
     uint32_t requests;          /* as in struct conn */
 };
-/* One malloc chunk of 64 bytes, with its header. */
 static_assert(sizeof(struct parked) <= 56, "docs/decisions/0020-idle-connections.md");
 
 /* Takes a stream that has not said anything. */

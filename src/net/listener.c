@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -184,6 +185,13 @@ int listener_new(struct loop *loop, const struct address *at, bool reuse_port, i
     listener_poll(l);
     *ret_listener = l;
     return 0;
+}
+
+void listener_set_keepalive(struct listener *l, int idle_s) {
+    const int on = idle_s > 0;
+    (void)setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    if (on)
+        (void)setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
 }
 
 uint16_t listener_port(const struct listener *l) {

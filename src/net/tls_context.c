@@ -97,7 +97,10 @@ static bool find_key(struct tls_server *s, const unsigned char *name, struct tic
                      bool *ret_old) {
     bool found = false;
     pthread_mutex_lock(&s->mutex);
-    if (clock_s() - s->tickets_s >= TLS_TICKET_S)
+    time_t age_s = clock_s() - s->tickets_s;
+    if (age_s >= 2 * TLS_TICKET_S)
+        rotate(s); /* and the one before is too old as well */
+    if (age_s >= TLS_TICKET_S)
         rotate(s);
     for (size_t i = 0; i < TICKET_KEYS && !found; i++) {
         const struct ticket_key *k = &s->tickets[i];

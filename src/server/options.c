@@ -37,10 +37,18 @@ static bool parse_switch(const char *text, bool *ret) {
     return yes || strcmp(text, "0") == 0 || strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
 }
 
+static void list_free(struct option_list *list) {
+    for (size_t i = 0; i < list->count; i++)
+        free((char *)(uintptr_t)list->items[i]);
+    *list = (struct option_list){0};
+}
+
 /* Appends what stands between commas. */
 static bool list_append(struct option_list *list, const char *text, const void *source) {
-    if (list->source != source)
-        *list = (struct option_list){.source = source};
+    if (list->source != source) {
+        list_free(list);
+        list->source = source;
+    }
     while (*text) {
         size_t n = strcspn(text, ",");
         if (n == 0 || list->count == OPTION_LIST_MAX)
@@ -139,7 +147,10 @@ static bool apply_file(const char *path, struct server_options *ret, FILE *err) 
             fprintf(err, "cotidal: %s: expected name = value, with the name of an option\n", where);
             ok = false;
         } else {
-            ok = apply(o, xstrdup(trim(equals + 1)), where, from_file, ret, err);
+            char *text = xstrdup(trim(equals + 1));
+            ok = apply(o, text, where, from_file, ret, err);
+            if (o->type == OPTION_LIST)
+                free(text);
         }
     }
     fclose(f);
@@ -173,12 +184,10 @@ static enum options_result apply_arguments(int argc, char **argv, struct server_
     return OPTIONS_OK;
 }
 
-static void lists_free(struct server_options *o) {
-    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
-        struct option_list *list = (void *)((char *)o + options[i].offset);
-        for (size_t k = 0; options[i].type == OPTION_LIST && k < list->count; k++)
-            free((char *)(uintptr_t)list->items[k]);
-    }
+void options_fini(struct server_options *o) {
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++)
+        if (options[i].type == OPTION_LIST)
+            list_free((void *)((char *)o + options[i].offset));
 }
 
 enum options_result options_parse(int argc, char **argv, enum server_role role,
@@ -190,7 +199,7 @@ enum options_result options_parse(int argc, char **argv, enum server_role role,
     /* The command line is read twice, so that it says which file to read and still wins over it. */
     struct server_options first = *ret;
     enum options_result rc = apply_arguments(argc, argv, &first, err);
-    lists_free(&first);
+    options_fini(&first);
     if (rc != OPTIONS_OK)
         return rc;
     const char *file = *first.config ? first.config : getenv("COTIDAL_CONFIG");

@@ -121,6 +121,8 @@ enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_BAD };
  * as the process. BAD: the reason was written to `err`. */
 enum options_result options_parse(int argc, char **argv, enum server_role role,
                                   struct server_options *ret, FILE *err);
+/* Frees the lists. */
+void options_fini(struct server_options *o);
 void options_help(enum server_role role, FILE *out);
 /* The Markdown table for docs/operations.md. */
 void options_docs(FILE *out);

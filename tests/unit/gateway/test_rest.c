@@ -277,7 +277,7 @@ static void test_head_limit(void **state) {
 
 /* More idle connections than are kept warm: the longest idle ones are put to rest at once. */
 static void test_warm_is_bounded(void **state) {
-    enum { COUNT = CONN_WARM_MAX + 40 };
+    enum { COUNT = CONN_WARM_MAX + 40 }; /* memory for them is a matter of a second */
     struct bench *b = bench_new(NULL);
     struct fake_stream **f = xcalloc(COUNT, sizeof *f);
     for (size_t i = 0; i < COUNT; i++) {
