@@ -216,6 +216,8 @@ void server_after(struct server *s) {
     check_server(s);
     if (sim.o.hot)
         hot_watch(s);
+    if (sim.o.play)
+        stage_watch(s);
     if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
         s->disk_scheduled = true;
         uint64_t latency = 80 + sim_rand(400);
@@ -270,7 +272,7 @@ void server_start(struct server *s) {
         .scrub_every_ms = sim.o.damage ? 200 : 2000,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
-        .voters_max = sim.o.hot ? (uint32_t)sim.o.voters : 0,
+        .voters_max = sim.o.hot || sim.o.play ? (uint32_t)sim.o.voters : 0,
         .replace_after_ms = sim.o.replace ? 500 : 0,
         .gate = s->gate,
     };

@@ -116,6 +116,12 @@ static bool was_removed(struct server *s) {
  */
 static void grow(void *arg, uint64_t number) {
     int want = sim.o.voters + (sim.o.hot ? 1 : 0), have = 0;
+    if (stage_servers != 0)
+        want = stage_servers;
+    if (want == STAGE_HANDS_OFF) {
+        sim_at(sim.now_us + 10000, grow, NULL, 0);
+        return;
+    }
     for (int i = 1; i <= SERVERS_MAX; i++) {
         struct server *s = &sim.servers[i];
         if (was_removed(s)) {
@@ -131,7 +137,7 @@ static void grow(void *arg, uint64_t number) {
             have++;
         }
     }
-    sim_at(sim.now_us + (sim.o.churn || sim.o.hot ? 10000 : 100000), grow, NULL, 0);
+    sim_at(sim.now_us + (sim.o.churn || sim.o.hot || sim.o.play ? 10000 : 100000), grow, NULL, 0);
 }
 
 static void sim_begin(void) {
@@ -186,7 +192,7 @@ static void twice_compare(void) {
     }
 }
 
-static void run_until(uint64_t until_us) {
+void sim_run_until(uint64_t until_us) {
     while (heap_size > 0 && heap[0].at_us <= until_us) {
         struct event e = pop();
         sim.now_us = e.at_us;
@@ -271,20 +277,20 @@ static void settle(void) {
     while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < end) {
         /* A new node that gets one snapshot after the other gets a pause in the end. */
         sim.quiet = end - sim.now_us < SETTLE_LIMIT_US / 2;
-        run_until(sim.now_us + 50000);
+        sim_run_until(sim.now_us + 50000);
     }
     sim.quiet = false;
     clients_mark();
-    run_until(sim.now_us + 300000);
+    sim_run_until(sim.now_us + 300000);
     /* What was sent into the void times out first. */
     for (int i = 0; i < 160 && !clients_progressed(); i++)
-        run_until(sim.now_us + 50000);
+        sim_run_until(sim.now_us + 50000);
     if (!clients_progressed())
         sim_violation("clients stand still %s",
                       server_leader() ? "although there is a leader" : "without a leader");
     sim.quiet = true;
     do
-        run_until(sim.now_us + 50000);
+        sim_run_until(sim.now_us + 50000);
     while ((clients_busy() || !settled()) && sim.now_us < end);
     if (!server_leader())
         sim_violation("no leader %d s after the last fault", SETTLE_LIMIT_US / 1000000);
@@ -306,13 +312,13 @@ static void second_act(uint64_t pace_us) {
     sim.faults = true;
     sim_trace("second act");
     sim_at(sim.now_us + 1000, fault_step, NULL, pace_us);
-    run_until(sim.now_us + 100000 + sim_rand(1000000));
+    sim_run_until(sim.now_us + 100000 + sim_rand(1000000));
     struct server *exile = NULL;
     if (sim.o.isolate && sim.o.slow_link && sim_chance(400)) {
         exile = server_leader();
         fault_exile();
         sim.held = true;
-        run_until(sim.now_us + 200000 + sim_rand(1000000));
+        sim_run_until(sim.now_us + 200000 + sim_rand(1000000));
         sim.held = false;
     }
     sim.minority_down = true;
@@ -330,7 +336,7 @@ static void second_act(uint64_t pace_us) {
 /* While a minority is dead the operator removes one that lives. What is left would have no
  * majority, so it must not happen (M4), once the leader can know who is dead. */
 static void blunder(void) {
-    run_until(sim.now_us + 2000000);
+    sim_run_until(sim.now_us + 2000000);
     struct server *living[SERVERS_MAX];
     size_t count = 0;
     for (int i = 1; i <= SERVERS_MAX; i++)
@@ -340,7 +346,7 @@ static void blunder(void) {
     sim_trace("the operator removes s%d, which lives", s->index);
     sim.quiet = false;
     admin_remove(s->node_id);
-    run_until(sim.now_us + 1000000);
+    sim_run_until(sim.now_us + 1000000);
 }
 
 /* The seed chooses what can happen in its run. */
@@ -394,6 +400,7 @@ static void choose(const struct sim_options *base) {
     sim.laggard_bytes = sim_chance(700) ? 1 : 0;
     if (sim.o.duration_ms == 0)
         sim.o.duration_ms = durations[sim_rand(3)];
+    stage_choose(base);
 }
 
 /* One server at a time, so that most are right. */
@@ -415,23 +422,27 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
     if (setjmp(sim.failed) == 0) {
         stats.runs++;
         sim_trace("voters %d, disorder %d, sluggish %d, snapshots %d, trailing %llu, replace %d, "
-                  "early %d, hot %d",
+                  "early %d, hot %d, play %d",
                   sim.o.voters, sim.o.disorder, sim.o.sluggish, sim.o.snapshots,
-                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early, sim.o.hot);
+                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early, sim.o.hot,
+                  (int)sim.o.play);
         sim_begin();
         sim.faults = sim.o.early;
         if (sim.o.early)
-            run_until(5000 + sim_rand(200000));
+            sim_run_until(5000 + sim_rand(200000));
         else
             while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < SETTLE_LIMIT_US)
-                run_until(sim.now_us + 50000);
+                sim_run_until(sim.now_us + 50000);
+        if (sim.o.play)
+            stage_play();
         sim.faults = true;
         sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(4)]);
         if (sim.o.damage)
             sim_at(sim.now_us + 1000, damage, NULL, 0);
-        run_until(sim.now_us + sim.o.duration_ms * 1000);
+        sim_run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
-        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && sim_chance(400)) {
+        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && !sim.o.play &&
+            sim_chance(400)) {
             second_act(paces[sim_rand(2)]);
             settle();
             if (sim_chance(300)) {

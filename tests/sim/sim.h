@@ -52,6 +52,7 @@ struct sim_options {
     bool move;     /* nodes come back under other addresses */
     bool damage;   /* bytes of a store change */
     bool early;    /* faults begin while the cluster is being built */
+    enum play { PLAY_NONE, PLAY_RIVALS, PLAY_ROLLBACK } play; /* stage.c */
     uint64_t duration_ms;
     int verbose;
 };
@@ -149,6 +150,7 @@ typedef void (*event_fn)(void *arg, uint64_t number);
 void sim_at(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
 /* The argument is freed by the function, or with the run. */
 void sim_at_owned(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
+void sim_run_until(uint64_t until_us);
 void sim_trace(const char *fmt, ...) PRINTF_LIKE(1, 2);
 _Noreturn void sim_violation(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static inline uint64_t sim_rand(uint64_t below) {
@@ -207,6 +209,13 @@ void net_free(void);
 void hot_begin(void);
 void hot_watch(struct server *s);       /* after every call into its node */
 void hot_removal_answered(uint64_t id); /* it has happened, or will not */
+
+/* stage.c */
+extern int stage_servers; /* that the cluster is to have meanwhile; 0: as always */
+enum { STAGE_HANDS_OFF = -1 };
+void stage_choose(const struct sim_options *base);
+void stage_watch(struct server *s); /* after every call into its node */
+void stage_play(void);
 
 /* client.c */
 void clients_begin(void);
