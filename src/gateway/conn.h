@@ -12,6 +12,9 @@
  * does not. (A parser may send a small read up as a write: redis_conn.c.) A barrier (conn_hold())
  * stops parsing until the line is empty.
  *
+ * Time: a request's limit begins when it is sent up. When it ends one that others wait for, they
+ * have waited as long, and are refused with it (late_bytes): the limit holds for a pipeline too.
+ *
  * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits.
  * While it is stopped at most CONN_AHEAD_BYTES more are taken in, then the stream is paused: the
  * kernel pushes back on the client.
@@ -90,6 +93,7 @@ struct conn {
     struct list node;       /* gw->conns, or gw->dead */
     struct list dirty_node; /* gw->dirty */
     struct buf in;
+    size_t late_bytes; /* of `in`: they were there when the time of a request was over */
     struct buf out;
     struct list line; /* of struct conn_request, in the order asked */
     uint32_t line_count;
