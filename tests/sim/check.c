@@ -117,6 +117,12 @@ static void check_digest(struct server *s) {
     if (s->damaged) /* by us: its node has to find that out by itself */
         return;
     struct hash128 digest = store_digest(node_store(s->node));
+    if (s->misapplied) {
+        /* It may have been repeated, and then changed nothing; or was lost with its process. */
+        s->misapplied =
+            !committed[applied].digest_known || !hash128_equal(committed[applied].digest, digest);
+        return;
+    }
     if (applied > committed_last)
         committed_last = applied;
     if (!committed[applied].digest_known) {

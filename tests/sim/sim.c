@@ -243,16 +243,8 @@ static void sim_end(void) {
     nftw(sim.dir, remove_below, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static bool mended(void) {
-    for (int i = 1; i <= SERVERS_MAX; i++)
-        if (sim.servers[i].node && !sim.servers[i].removed &&
-            (sim.servers[i].damaged || node_health(sim.servers[i].node) != HEALTH_SOUND))
-            return false;
-    return true;
-}
-
 static bool settled(void) {
-    return mended() && voters_now() == (uint32_t)sim.o.voters && check_converged();
+    return damage_mended() && voters_now() == (uint32_t)sim.o.voters && check_converged();
 }
 
 enum { SETTLE_LIMIT_US = 20000000 };
@@ -297,7 +289,7 @@ static void settle(void) {
     if (voters_now() != (uint32_t)sim.o.voters)
         sim_violation("%u voters %d s after the last fault, not %d", voters_now(),
                       SETTLE_LIMIT_US / 1000000, sim.o.voters);
-    if (!mended())
+    if (!damage_mended())
         sim_violation("a damaged copy was not mended %d s after the last fault",
                       SETTLE_LIMIT_US / 1000000);
     if (!check_converged())
@@ -401,16 +393,7 @@ static void choose(const struct sim_options *base) {
     if (sim.o.duration_ms == 0)
         sim.o.duration_ms = durations[sim_rand(3)];
     stage_choose(base);
-}
-
-/* One server at a time, so that most are right. */
-static void damage(void *arg, uint64_t number) {
-    bool any = !mended();
-    if (!sim.faults)
-        return;
-    if (!any)
-        server_damage(&sim.servers[1 + rand_below(&sim.damage_rand, SERVERS_MAX)]);
-    sim_at(sim.now_us + 20000 + rand_below(&sim.damage_rand, 200000), damage, NULL, 0);
+    damage_choose(base);
 }
 
 static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
@@ -437,8 +420,7 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
             stage_play();
         sim.faults = true;
         sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(4)]);
-        if (sim.o.damage)
-            sim_at(sim.now_us + 1000, damage, NULL, 0);
+        damage_begin();
         sim_run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
         if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && !sim.o.play &&
@@ -465,7 +447,8 @@ static void print_stats(void) {
            "partitions %lu, connections reset %lu, pauses %lu, nodes stopped by their disk %lu, "
            "elections %lu, "
            "snapshots %lu, installs %lu (%lu resumed, %lu other sources, %lu pieces again), "
-           "damages %lu (repairs %lu, scrubs %lu, digests compared %lu), joins "
+           "damages %lu, entries misapplied %lu (repairs %lu, scrubs %lu, digests compared %lu), "
+           "joins "
            "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu (%lu of them direct), stale reads %lu, gateways lost %lu, leaps "
            "of time %lu, "
@@ -473,10 +456,11 @@ static void print_stats(void) {
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
            stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
-           stats.source_changes, stats.asked_again, stats.damages, stats.repairs, stats.scrubs,
-           stats.checks, stats.joins, stats.removals, stats.deaths, stats.wipes, stats.writes,
-           stats.reads, stats.direct, stats.stale_reads, stats.gateway_deaths, stats.leaps,
-           stats.unknown, stats.not_applied, stats.replayed, stats.undecided, stats.violations);
+           stats.source_changes, stats.asked_again, stats.damages, stats.misapplied, stats.repairs,
+           stats.scrubs, stats.checks, stats.joins, stats.removals, stats.deaths, stats.wipes,
+           stats.writes, stats.reads, stats.direct, stats.stale_reads, stats.gateway_deaths,
+           stats.leaps, stats.unknown, stats.not_applied, stats.replayed, stats.undecided,
+           stats.violations);
 }
 
 /* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing

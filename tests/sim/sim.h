@@ -51,6 +51,7 @@ struct sim_options {
     bool hot;      /* members change all the time, and faults are aimed at that (hot.c) */
     bool move;     /* nodes come back under other addresses */
     bool damage;   /* bytes of a store change */
+    bool misapply; /* and entries are applied wrongly */
     bool early;    /* faults begin while the cluster is being built */
     enum play { PLAY_NONE, PLAY_RIVALS, PLAY_ROLLBACK } play; /* stage.c */
     uint64_t duration_ms;
@@ -82,7 +83,8 @@ struct server {
     struct list jobs;     /* background jobs waiting */
     struct node_counters counted;
     struct store_gate *gate;
-    bool damaged; /* a byte of its store was changed, and is not mended yet */
+    bool misapplied; /* its store has applied an entry as another one, and is not mended yet */
+    bool damaged;    /* a byte of its store was changed, and is not mended yet */
 };
 
 struct slink {
@@ -138,11 +140,11 @@ struct sim {
 extern struct sim sim;
 
 struct sim_stats {
-    uint64_t undecided, stale_reads, gateway_deaths, leaps, damages, repairs, checks, scrubs, runs,
-        events, messages, lost_messages, crashes, power_cuts, restarts, partitions, resets,
-        elections, background, installs, resumed, source_changes, asked_again, joins, removals,
-        deaths, wipes, pauses, writes, reads, direct, unknown, not_applied, replayed, io_errors,
-        violations;
+    uint64_t undecided, stale_reads, gateway_deaths, leaps, damages, misapplied, repairs, checks,
+        scrubs, runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
+        resets, elections, background, installs, resumed, source_changes, asked_again, joins,
+        removals, deaths, wipes, pauses, writes, reads, direct, unknown, not_applied, replayed,
+        io_errors, violations;
 };
 extern struct sim_stats stats;
 
@@ -167,8 +169,7 @@ void server_crash(struct server *s, bool power);
 /* It comes back under another address, if it knows those of all others: who forgets where the
  * others are, and is not where they look for it, is lost. */
 bool server_may_move(const struct server *s);
-void server_move(struct server *s); /* down */
-void server_damage(struct server *s);
+void server_move(struct server *s);  /* down */
 void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
@@ -188,6 +189,11 @@ void fault_choose(void);                      /* draws what this run is about */
 void fault_heal(void);                        /* nothing is cut or slow any more */
 void fault_hand_over(void);                   /* the leader is asked to */
 void fault_exile(void); /* the leader is cut off, and the others have slow links */
+
+/* damage.c */
+void damage_choose(const struct sim_options *base);
+void damage_begin(void);
+bool damage_mended(void); /* every copy is right, and its node says so */
 
 /* aim.c */
 void aim_at_message(const struct server *from, const struct server *to, uint8_t type);
@@ -218,6 +224,7 @@ void stage_watch(struct server *s); /* after every call into its node */
 void stage_play(void);
 
 /* client.c */
+#define CLIENT_LONG_VALUE "some value that is a little longer than the others"
 void clients_begin(void);
 void clients_reconnect(struct gateway_sim *g); /* it died, and another one takes its place */
 void clients_check_end(void);
