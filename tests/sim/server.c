@@ -219,7 +219,7 @@ void server_after(struct server *s) {
         stage_watch(s);
     if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
         s->disk_scheduled = true;
-        uint64_t latency = 80 + sim_rand(400);
+        uint64_t latency = 80 + sim_rand(400) + s->disk_slow_us;
         if (sim.faults && sim.o.sluggish)
             latency += sim_rand(40000);
         if (sim.faults && sim.o.slow_disk && sim_chance(20))

@@ -463,12 +463,13 @@ static void print_stats(void) {
            stats.violations);
 }
 
-/* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing
- * to go on with. */
-static void on_abort(int signum) {
+/* A CHECK that fails inside the code under test, or the library falling over what it must not be
+ * given, is a violation like any other, but leaves nothing to go on with. */
+static void on_crash(int signum) {
     stats.violations++;
-    printf("VIOLATION seed=%llu t=%.3f ms: a check failed\n", (unsigned long long)sim.seed,
-           (double)sim.now_us / 1000.0);
+    printf("VIOLATION seed=%llu t=%.3f ms: %s\n", (unsigned long long)sim.seed,
+           (double)sim.now_us / 1000.0,
+           signum == SIGABRT ? "a check failed" : "it reaches for memory that is not there");
     nftw(sim.dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     print_stats();
     fflush(stdout);
@@ -604,7 +605,10 @@ int main(int argc, char **argv) {
         perror(sim.dir);
         return 2;
     }
-    signal(SIGABRT, on_abort);
+    signal(SIGABRT, on_crash);
+#ifndef __SANITIZE_ADDRESS__ /* which tells more */
+    signal(SIGSEGV, on_crash);
+#endif
     for (uint64_t seed = from; seed <= to && !(until_violation && stats.violations); seed++) {
         twice.count = 0;
         twice.mode = both ? TWICE_RECORD : TWICE_OFF;

@@ -53,7 +53,7 @@ struct sim_options {
     bool damage;   /* bytes of a store change */
     bool misapply; /* and entries are applied wrongly */
     bool early;    /* faults begin while the cluster is being built */
-    enum play { PLAY_NONE, PLAY_RIVALS, PLAY_ROLLBACK } play; /* stage.c */
+    enum play { PLAY_NONE, PLAY_RIVALS, PLAY_ROLLBACK, PLAY_OVERWRITE } play; /* stage.c */
     uint64_t duration_ms;
     int verbose;
 };
@@ -71,6 +71,7 @@ struct server {
     unsigned life;         /* of this address: counts lost disks */
     unsigned incarnation, boots;
     bool disk_scheduled;
+    uint64_t disk_slow_us; /* each of its jobs takes so much longer */
     uint64_t tick_at_us, tick_seq;
     uint64_t clock_ms, wall_skew_ms;
     uint32_t clock_rate; /* of its clocks, in 1/1024 */

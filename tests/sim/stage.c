@@ -28,6 +28,10 @@ enum act {
     ACT_TAKEN,     /* the follower has both changes */
     ACT_ANOTHER,   /* one of the others leads: only the follower hears it */
     ACT_CUT_OFF,   /* the follower has lost the second change */
+    /* overwrite */
+    ACT_ALONE,   /* a follower with a slow disk has entries that nobody else has but the leader */
+    ACT_WITHOUT, /* the others have another leader: it keeps the follower, and one too few */
+    ACT_OVER,    /* it has committed something */
 };
 
 static struct {
@@ -427,6 +431,69 @@ static void play_rollback(void) {
     sim_run_until(sim.now_us + sim_rand(100000));
 }
 
+/* ---- overwrite ----
+ *
+ * A follower's disk is slow. What it is writing is overwritten in its log by the next leader, who
+ * has only as many others that it needs this follower, too: it must count when the later write is
+ * done, not when the earlier one is (G2). */
+
+static uint64_t last_of_others(unsigned besides) {
+    uint64_t last = 0;
+    for (int i = 1; i <= SERVERS_MAX; i++)
+        if (sim.servers[i].node && !(besides >> i & 1) &&
+            node_memlog(sim.servers[i].node)->last_index > last)
+            last = node_memlog(sim.servers[i].node)->last_index;
+    return last;
+}
+
+static void overwrite_watch(struct server *s) {
+    const struct server *follower = stage.other;
+    switch (stage.act) {
+    case ACT_ALONE:
+        if (s != follower || node_memlog(s->node)->last_index <= stage.index)
+            return;
+        split_all(side_of(&stage.before) & ~(bit(stage.leader) | bit(follower)));
+        stage.act = ACT_WITHOUT;
+        break;
+    case ACT_WITHOUT:
+        if (s == stage.leader || s == follower || !node_is_leader(s->node))
+            return;
+        stage.side = bit(s) | bit(follower);
+        for (uint32_t i = 0; !majority(&stage.before, stage.side); i++)
+            if (stage.before.members[i].id != stage.leader->node_id)
+                stage.side |= bit(server_at(stage.before.members[i].address));
+        split_all(stage.side);
+        stage.leader = s;
+        stage.act = ACT_OVER;
+        break;
+    default:
+        if (s == stage.leader && node_commit_index(s->node) > stage.index)
+            stage.act = ACT_DONE;
+        break;
+    }
+}
+
+static void play_overwrite(void) {
+    stage_servers = 5;
+    if (!members_come_to(5, 5, 5000000) || !(stage.leader = server_leader()))
+        return;
+    node_membership(stage.leader->node, &stage.before);
+    if (!(stage.other = some_follower(stage.leader)))
+        return;
+    sim.quiet = false;
+    sim_run_until(sim.now_us + 50000);
+    if (!stage.leader->node || !stage.other->node)
+        return;
+    stage.other->disk_slow_us = 300000 + sim_rand(500000);
+    unsigned two = bit(stage.leader) | bit(stage.other);
+    stage.index = last_of_others(two);
+    split(two, 0);
+    stage.act = ACT_ALONE;
+    if (act_ends(ACT_ALONE, 200000) && act_ends(ACT_WITHOUT, 1000000))
+        (void)act_ends(ACT_OVER, 2000000);
+    stage.other->disk_slow_us = 0;
+}
+
 /* ---- */
 
 int stage_servers;
@@ -438,8 +505,9 @@ void stage_choose(const struct sim_options *base) {
     /* Seeds of their own: the runs of all others stay what they were. */
     if (sim.seed % 16 != 6 || !base->hot || !base->partition || base->voters != 0)
         return;
-    sim.o.play = sim.seed / 16 % 2 ? PLAY_RIVALS : PLAY_ROLLBACK;
-    sim.o.voters = sim.o.play == PLAY_RIVALS || sim.seed / 32 % 2 ? 5 : 3;
+    static const enum play plays[] = {PLAY_ROLLBACK, PLAY_RIVALS, PLAY_OVERWRITE};
+    sim.o.play = plays[sim.seed / 16 % ARRAY_COUNT(plays)];
+    sim.o.voters = sim.o.play != PLAY_ROLLBACK || sim_chance(500) ? 5 : 3;
     sim.o.hot = sim.o.churn = sim.o.replace = sim.o.early = sim.o.damage = false;
     sim.o.duration_ms = 300;
 }
@@ -447,7 +515,9 @@ void stage_choose(const struct sim_options *base) {
 void stage_watch(struct server *s) {
     if (stage.act <= ACT_DONE)
         return;
-    if (stage.act >= ACT_COMMITTED)
+    if (stage.act >= ACT_ALONE)
+        overwrite_watch(s);
+    else if (stage.act >= ACT_COMMITTED)
         rollback_watch(s);
     else
         rivals_watch(s);
@@ -459,9 +529,12 @@ void stage_play(void) {
         sim.quiet = true; /* an idle cluster; and such runs must not take longer than others */
         if (sim.o.play == PLAY_RIVALS)
             play_rivals();
-        else
+        else if (sim.o.play == PLAY_ROLLBACK)
             play_rollback();
+        else
+            play_overwrite();
         stage.act = ACT_NONE;
+        sim.quiet = true;
         sim_trace("a play ends");
         fault_heal();
         stage_servers = 0;
