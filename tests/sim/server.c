@@ -268,6 +268,7 @@ void server_start(struct server *s) {
         .log_laggard_bytes = sim.laggard_bytes,
         .snapshot_piece_bytes = 32 * 1024,
         .entries_inflight = sim.entries_inflight,
+        .snapshot_agree_ms = sim.o.misapply ? 3000 : 0,
         .scrub_every_ms = sim.o.damage ? 200 : 2000,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
