@@ -261,6 +261,20 @@ bool node_has_room(const struct node *n, uint64_t bytes) {
     return !n->ops->free_bytes || n->ops->free_bytes(n->env) >= bytes + n->o.min_free_bytes;
 }
 
+/* Who joined and was removed before the others reached it cannot be told: they do not know it. */
+static void say_when_alone(struct node *n, uint64_t now) {
+    if (n->alone_told || n->memlog.last_index > 0 || n->snapshot.index > 0 ||
+        now < n->append_heard_ms + NODE_ALONE_MS)
+        return;
+    n->alone_told = true;
+    log_warn(
+        "nobody-came", "node=%llu text=%s", (unsigned long long)n->o.id,
+        log_quote(slice_str("no node of the cluster has spoken to this one since it started. Can "
+                            "they reach its --peer (--advertise) address? If it is not in "
+                            "cotidal member list any more: stop it, empty its --data, and "
+                            "start it again with --join")));
+}
+
 void node_tick(struct node *n) {
     uint64_t now = node_now(n);
     if (node_running(n) && core_deadline_ms(n->core) <= now) {
@@ -279,6 +293,7 @@ void node_tick(struct node *n) {
     if (n->status_at_ms <= now) {
         n->status_at_ms = now + NODE_STATUS_EVERY_MS;
         node_look_at_disk(n);
+        say_when_alone(n, now);
         node_send_status(n);
         node_gauges_update(n);
     }

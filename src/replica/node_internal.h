@@ -39,6 +39,7 @@ enum {
     NODE_FETCH_QUIET_MS = 10000, /* no new snapshot while somebody fetches the old one */
     NODE_LOOK_BYTES = 1 << 20,   /* taken before the disk's room is looked at again */
     NODE_STATUS_EVERY_MS = 250,
+    NODE_ALONE_MS = 30000, /* after a start, before a node that nobody speaks to says so */
     NODE_ALIVE_MS = 1500,
     NODE_MEMBERS_EVERY_MS = 50,
     NODE_SWEEP_EVERY_MS = 100,
@@ -186,7 +187,8 @@ struct node {
     /* M5: a vote to give after the restart that makes it durable */
     bool vote_owed;
     uint64_t vote_owed_to, vote_owed_term;
-    uint64_t append_heard_ms; /* when a leader last spoke to us */
+    uint64_t append_heard_ms; /* when a leader last spoke to us, or we started */
+    bool alone_told;
 
     /* leading */
     bool leading; /* as of the last step */

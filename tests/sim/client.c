@@ -576,6 +576,9 @@ static void admin_done(struct upstream_request *up, enum upstream_outcome outcom
     bool mine = s && op->life == s->life;
     if (!s && outcome != UPSTREAM_UNKNOWN)
         hot_removal_answered(op->removed);
+    if (!s && outcome == UPSTREAM_DONE && reply_next(&reply, &item) && item.type == '+' &&
+        sim.gone_count < ARRAY_COUNT(sim.gone))
+        sim.gone[sim.gone_count++] = op->removed;
     free(op);
     if (!mine)
         return;

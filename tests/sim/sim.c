@@ -97,6 +97,9 @@ static bool was_removed(struct server *s) {
     struct membership m;
     if (!leader || s->node_id == 0 || s->removed || s == leader)
         return false;
+    for (unsigned i = 0; i < sim.gone_count; i++)
+        if (sim.gone[i] == s->node_id) /* perhaps before it began */
+            return true;
     uint64_t index = node_membership_index(leader->node);
     if (index == 0)
         return false;

@@ -124,6 +124,8 @@ struct sim {
     bool faults, quiet;
     bool held;          /* no new faults: those under way last */
     bool minority_down; /* as many voters as the others must bear are down for good */
+    uint64_t gone[64];  /* ids of members whose removal was answered */
+    unsigned gone_count;
     uint16_t connections;
     uint64_t leap_ms; /* that the wall clocks of all have made */
     uint64_t think_us, snapshot_bytes, trailing_bytes, append_bytes, laggard_bytes;
