@@ -4,7 +4,15 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SWEEP_MS = 1000, BACKLOG = 1024 };
+enum {
+    BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
+    /* As Redis has it; an idle client may stay for ever. */
+    REDIS_KEEPALIVE_S = 300,
+    /* A second's sweep is done in parts, so that none of them holds a turn up for long. */
+    SWEEP_PARTS = 4,
+    SWEEP_PARTS_BUSY = 20,
+    SWEEP_BUSY_COUNT = 4000, /* connections with something unfinished that make it busy */
+};
 
 struct gateway_net {
     struct loop *loop;
@@ -17,20 +25,25 @@ struct gateway_net {
     bool drain_over;
 };
 
-static uint64_t clock_ms(clockid_t id) {
+static uint64_t clock_us(clockid_t id) {
     struct timespec now;
     CHECK(clock_gettime(id, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 static uint64_t real_now_ms(void *env) {
     (void)env;
-    return clock_ms(CLOCK_MONOTONIC);
+    return clock_us(CLOCK_MONOTONIC) / 1000;
 }
 static uint64_t real_wall_ms(void *env) {
     (void)env;
-    return clock_ms(CLOCK_REALTIME);
+    return clock_us(CLOCK_REALTIME) / 1000;
 }
-const struct gateway_env gateway_real_env = {.now_ms = real_now_ms, .wall_ms = real_wall_ms};
+static uint64_t real_now_us(void *env) {
+    (void)env;
+    return clock_us(CLOCK_MONOTONIC);
+}
+const struct gateway_env gateway_real_env = {
+    .now_ms = real_now_ms, .wall_ms = real_wall_ms, .now_us = real_now_us};
 
 static void on_http(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
@@ -57,8 +70,10 @@ static void on_turn_end(void *ctx) {
 
 static void on_sweep(void *ctx) {
     struct gateway_net *n = ctx;
-    gateway_sweep(n->gw);
-    timer_set(n->sweep, loop_now_ms(n->loop) + SWEEP_MS);
+    bool busy = n->gw->busy_count > SWEEP_BUSY_COUNT || n->gw->draining;
+    uint32_t parts = busy ? SWEEP_PARTS_BUSY : SWEEP_PARTS;
+    gateway_sweep_part(n->gw, parts);
+    timer_set(n->sweep, loop_now_ms(n->loop) + 1000 / parts);
 }
 
 static void on_drain_limit(void *ctx) {
@@ -98,10 +113,14 @@ int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net
         free(n);
         return rc;
     }
-    if (n->redis)
+    if (n->http)
+        listener_set_keepalive(n->http, 0);
+    if (n->redis) {
         gw->options.redis_port = listener_port(n->redis);
+        listener_set_keepalive(n->redis, REDIS_KEEPALIVE_S);
+    }
     n->sweep = timer_new(l, on_sweep, n);
-    timer_set(n->sweep, loop_now_ms(l) + SWEEP_MS);
+    timer_set(n->sweep, loop_now_ms(l) + 1000 / SWEEP_PARTS);
     n->drain_limit = timer_new(l, on_drain_limit, n);
     loop_on_turn_end(l, on_turn_end, n);
     *ret_net = n;
@@ -117,8 +136,14 @@ uint16_t gateway_net_redis_port(const struct gateway_net *n) {
 
 void gateway_net_drain(struct gateway_net *n, uint32_t time_limit_ms, void (*drained)(void *ctx),
                        void *ctx) {
+    /* Who has connected is a client: closing the socket would reset those in its backlog. */
+    if (n->http)
+        listener_accept_all(n->http);
+    if (n->redis)
+        listener_accept_all(n->redis);
     stop_listening(n);
     gateway_drain(n->gw);
+    timer_set(n->sweep, loop_now_ms(n->loop) + 1000 / SWEEP_PARTS_BUSY);
     n->drained = drained;
     n->drained_ctx = ctx;
     timer_set(n->drain_limit, loop_now_ms(n->loop) + time_limit_ms);

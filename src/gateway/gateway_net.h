@@ -9,7 +9,7 @@ struct gateway_net;
 struct gateway_net_options {
     const char *http_address; /* "host:port"; NULL: no such listener; copied */
     const char *redis_address;
-    int backlog; /* 0: 1,024 */
+    int backlog; /* 0: 4,096 */
 };
 
 /* Borrows the loop until gateway_net_stop(). Listens (SO_REUSEPORT, so that every gateway thread

@@ -62,9 +62,9 @@ static void status_answer(struct http_request *r, enum upstream_outcome outcome,
     if (http_answer_failure(r, outcome, reply))
         return;
     if (status_to_json(r->base.conn->gw, reply, &json)) {
-        struct buf *out = http_begin(r, 200);
-        http1_put_header(out, "Cache-Control", slice_str("no-store"));
-        http_end(r, out, "application/json", buf_slice(&json));
+        http_begin(r, 200);
+        http_header(r, "Cache-Control", slice_str("no-store"));
+        http_end(r, "application/json", buf_slice(&json));
     } else {
         http_malformed_reply(r);
     }
@@ -82,9 +82,9 @@ void http_status_get(struct http_request *r, const struct http_input *in) {
 
 void http_health_get(struct http_request *r, const struct http_input *in) {
     (void)in;
-    struct buf *out = http_begin(r, 200);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "text/plain; charset=utf-8", slice_str("ok\n"));
+    http_begin(r, 200);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "text/plain; charset=utf-8", slice_str("ok\n"));
 }
 
 void http_ready_get(struct http_request *r, const struct http_input *in) {
@@ -95,11 +95,11 @@ void http_ready_get(struct http_request *r, const struct http_input *in) {
     const struct node_gauges *node = gw->options.node;
     bool sound = !node || NODE_GAUGE_GET(node, health) == 0;
     bool ready = up.ready && sound && !gw->draining;
-    struct buf *out = http_begin(r, ready ? 200 : 503);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
+    http_begin(r, ready ? 200 : 503);
+    http_header(r, "Cache-Control", slice_str("no-store"));
     if (!ready)
-        http1_put_header(out, "Retry-After", slice_str("1"));
-    http_end(r, out, "text/plain; charset=utf-8",
+        http_header(r, "Retry-After", slice_str("1"));
+    http_end(r, "text/plain; charset=utf-8",
              slice_str(ready          ? "ready\n"
                        : gw->draining ? "not ready: stopping\n"
                        : !sound       ? "not ready: this node's copy is wrong, or in doubt\n"
@@ -143,8 +143,8 @@ void http_metrics_get(struct http_request *r, const struct http_input *in) {
     metrics_append_one(&text, "upstream_direct_reads_total", "counter",
                        "Reads that the answering thread executed on the node's store itself.",
                        up.direct_total);
-    struct buf *out = http_begin(r, 200);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    http_begin(r, 200);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
     buf_fini(&text);
 }

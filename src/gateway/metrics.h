@@ -13,15 +13,21 @@
 #define METRICS(X)                                                                                 \
     X(connections_http, gauge, "HTTP connections now open.")                                       \
     X(connections_redis, gauge, "Redis protocol connections now open.")                            \
+    X(connections_parked, gauge, "HTTP connections that hold nothing but their socket.")           \
     X(connections_accepted_total, counter, "Connections taken.")                                   \
     X(connections_refused_total, counter, "Connections refused because the limit was reached.")    \
+    X(connections_limited_total, counter,                                                          \
+      "Connections refused because their address has too many.")                                   \
     X(connections_timed_out_total, counter, "Connections closed by a time limit.")                 \
     X(connections_overrun_total, counter,                                                          \
       "Connections closed because they held too much memory or did not read.")                     \
     X(http_requests_total, counter, "HTTP requests understood.")                                   \
     X(http_malformed_total, counter, "HTTP requests answered 400, 414, 431, 501 or 505 unread.")   \
+    X(http_limited_total, counter, "HTTP requests refused because their address sends too many.")  \
     X(http_answers_4xx_total, counter, "HTTP answers with a status of 400 to 499.")                \
     X(http_answers_5xx_total, counter, "HTTP answers with a status of 500 to 599.")                \
+    X(access_lines_total, counter, "Lines handed to the access log.")                              \
+    X(access_lines_dropped_total, counter, "Lines dropped because the access log is too slow.")    \
     X(http_replayed_total, counter,                                                                \
       "HTTP requests that their Idempotency-Key had executed before.")                             \
     X(redis_commands_total, counter, "Redis commands understood.")                                 \

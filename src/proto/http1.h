@@ -19,8 +19,9 @@ enum {
     HTTP1_HEAD_BYTES_MAX = 32 * 1024,
     HTTP1_TARGET_BYTES_MAX = 16 * 1024,
     HTTP1_EMPTY_LINES_MAX = 4,
-    HTTP1_CHUNK_LINE_BYTES_MAX = 4096,   /* a chunk's size with its extensions */
-    HTTP1_TRAILER_BYTES_MAX = 16 * 1024, /* all trailer fields together */
+    HTTP1_CHUNK_LINE_BYTES_MAX = 4096,     /* a chunk's size with its extensions */
+    HTTP1_TRAILER_BYTES_MAX = 16 * 1024,   /* all trailer fields together */
+    HTTP1_EXTENSION_BYTES_MAX = 16 * 1024, /* all chunk extensions of a body together */
 };
 
 enum http_method {
@@ -76,6 +77,7 @@ struct http1_body {
     uint64_t total; /* content seen so far, with what is left of the current chunk */
     uint64_t bytes_max;
     uint32_t line_bytes; /* of the chunk line or of the trailers so far */
+    uint32_t extension_bytes;
 };
 enum http1_body_result {
     HTTP1_BODY_PIECE,

@@ -48,6 +48,32 @@ enum option_type {
       "count all records up against the digest this often; 0: never")                              \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
+    X(per_address, COUNT, "per-address", "N", ROLES_CLIENTS, "0",                                  \
+      "connections of one client address at most (IPv6: of one /64); 0: no limit")                 \
+    X(rate_limit, TEXT, "rate-limit", "N/s[,BURST]", ROLES_CLIENTS, "",                            \
+      "HTTP requests a second of one client address, and how many at once; beyond: 429")           \
+    X(keepalive_requests, COUNT, "keepalive-requests", "N", ROLES_CLIENTS, "0",                    \
+      "close an HTTP connection after so many requests; 0: no limit")                              \
+    X(idle_timeout, DURATION, "idle-timeout", "TIME", ROLES_CLIENTS, "75s",                        \
+      "how long an HTTP connection may be idle between requests")                                  \
+    X(header_timeout, DURATION, "header-timeout", "TIME", ROLES_CLIENTS, "10s",                    \
+      "from the first byte of an HTTP request to the end of its header section")                   \
+    X(body_timeout, DURATION, "body-timeout", "TIME", ROLES_CLIENTS, "30s",                        \
+      "for the body of an HTTP request, and one second more for each KiB of it")                   \
+    X(send_timeout, DURATION, "send-timeout", "TIME", ROLES_CLIENTS, "60s",                        \
+      "how long a client may take nothing of what waits for it")                                   \
+    X(redis_idle_timeout, DURATION, "redis-idle-timeout", "TIME", ROLES_CLIENTS, "0s",             \
+      "how long a Redis client may be idle; 0s: for ever")                                         \
+    X(max_header, BYTES, "max-header", "SIZE", ROLES_CLIENTS, "32K",                               \
+      "of an HTTP request's line and fields, 32K at most")                                         \
+    X(max_body, BYTES, "max-body", "SIZE", ROLES_CLIENTS, "64M",                                   \
+      "of one value, one argument, one HTTP body, 64M at most")                                    \
+    X(drain_timeout, DURATION, "drain-timeout", "TIME", ROLES_CLIENTS, "5s",                       \
+      "how long a stop waits for the answers that clients are owed")                               \
+    X(access_log, TEXT, "access-log", "FILE", ROLES_CLIENTS, "",                                   \
+      "write a line for each HTTP request; \"-\" is standard output")                              \
+    X(access_format, TEXT, "access-format", "FORMAT", ROLES_CLIENTS, "combined",                   \
+      "of those lines: combined or json")                                                          \
     X(election_timeout, DURATION, "election-timeout", "TIME", ROLES_DATA, "300ms",                 \
       "how long a leader may be silent before another is elected")                                 \
     X(heartbeat, DURATION, "heartbeat", "TIME", ROLES_DATA, "30ms",                                \

@@ -6,28 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "net/pair.h"
+#include "server/client_setup.h"
 #include "server/gateway_thread.h"
 #include "server/join.h"
 #include "server/replica_thread.h"
 
-enum { THREADS_MAX = 256, DRAIN_MS = 5000, DESCRIPTORS_RESERVED = 128, SMALL_MACHINE_CORES = 2 };
+enum { SMALL_MACHINE_CORES = 2 };
 
 struct server {
     const struct server_options *o;
     struct replica_thread *replica; /* NULL in a web server */
     struct gateway_shared *shared;
-    struct gateway_thread *gateways[THREADS_MAX];
+    struct client_setup clients;
+    struct gateway_thread *gateways[CLIENT_THREADS_MAX];
     size_t gateway_count;
     bool one_thread; /* for clients and node */
     struct identity id;
     char http[300], redis[300]; /* as bound; empty: off */
     struct loop *loop;          /* of the main thread: signals */
-    int signals;
 };
 
 /* ---- what may listen where ---- */
@@ -110,27 +110,15 @@ static struct stream *connect_local(void *ctx, struct loop *loop) {
     return stream;
 }
 
-static uint64_t raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return 1024;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        getrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur;
-}
-
 static void address_with_port(const char *text, uint16_t port, char out[300]) {
     const char *colon = strrchr(text, ':');
     snprintf(out, 300, "%.*s:%u", (int)(colon - text), text, port);
 }
 
-static bool open_gateway(struct server *s, const char *const *seeds, size_t seed_count,
-                         uint64_t connections) {
+static bool open_gateway(struct server *s, const char *const *seeds, size_t seed_count) {
     const struct server_options *o = s->o;
     struct gateway_thread_options options = {
-        .gateway = {.connections_max = (uint32_t)connections,
-                    .node = s->replica ? replica_thread_gauges(s->replica) : NULL},
+        .gateway = client_setup_gateway(&s->clients, s->gateway_count),
         .net = {.http_address = is_off(o->http) ? NULL
                                 : *s->http      ? s->http
                                                 : o->http,
@@ -145,6 +133,7 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
         .shared = s->shared,
         .loop = s->one_thread ? replica_thread_loop(s->replica) : NULL,
     };
+    options.gateway.node = s->replica ? replica_thread_gauges(s->replica) : NULL;
     struct address redis;
     if (options.net.redis_address && address_parse(options.net.redis_address, &redis))
         options.gateway.redis_port = redis.port;
@@ -171,27 +160,28 @@ static size_t client_threads(const struct server_options *o) {
     size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
     if (!o->threads && (o->role & ROLES_DATA) && cores <= SMALL_MACHINE_CORES)
         threads = 1;
-    return threads < THREADS_MAX ? threads : THREADS_MAX;
+    return threads < CLIENT_THREADS_MAX ? threads : CLIENT_THREADS_MAX;
 }
 
 static bool open_gateways(struct server *s) {
     const struct server_options *o = s->o;
     static const char *const local[] = {"local"};
-    if (!(o->role & ROLES_CLIENTS))
+    if (!(o->role & ROLES_CLIENTS)) {
+        descriptor_limit_raise(); /* for the links of web servers */
         return true;
+    }
     size_t seed_count = 1;
     const char **seeds = o->role & ROLE_WEB ? split_list(o->db, &seed_count) : NULL;
     size_t threads = client_threads(o);
     s->one_thread = s->replica && threads == 1;
-    uint64_t limit = raise_descriptor_limit();
-    uint64_t clients = limit > 2 * DESCRIPTORS_RESERVED ? limit - DESCRIPTORS_RESERVED : limit / 2;
-    if (o->connections && o->connections < clients)
-        clients = o->connections;
+    if (!client_setup_init(&s->clients, o, threads)) {
+        free(seeds);
+        return false;
+    }
     s->shared = gateway_shared_new();
     bool ok = true;
     for (size_t i = 0; ok && i < threads; i++)
-        ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count,
-                          clients / threads + 1);
+        ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count);
     free(seeds);
     return ok;
 }
@@ -227,11 +217,24 @@ static bool find_identity(struct server *s) {
 
 static void on_signal(void *ctx, int signum) {
     struct server *s = ctx;
-    if (s->signals++ > 0) {
-        fprintf(stderr, "cotidal: stopped at once\n");
-        _exit(128 + signum);
-    }
+    (void)signum;
     loop_stop(s->loop);
+}
+
+/* While the process stops its main thread waits for the others and runs no loop. */
+static void on_second_signal(int signum) {
+    static const char text[] = "cotidal: stopped at once\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)n;
+    _exit(128 + signum);
+}
+
+/* Files that others have renamed are opened anew. */
+static void on_reopen(void *ctx, int signum) {
+    struct server *s = ctx;
+    (void)signum;
+    if (s->clients.writer)
+        access_writer_reopen(s->clients.writer);
 }
 
 static bool start(struct server *s) {
@@ -245,6 +248,8 @@ static bool start(struct server *s) {
     if (s->replica &&
         (!find_identity(s) || !replica_thread_start(s->replica, &s->id, s->http, s->redis)))
         return false;
+    if (s->clients.writer)
+        access_writer_start(s->clients.writer);
     for (size_t i = 0; i < s->gateway_count; i++)
         gateway_thread_start(s->gateways[i], (int)i);
     return true;
@@ -261,6 +266,8 @@ static void announce(const struct server *s) {
         printf(" redis=%s", s->redis);
     if (s->replica)
         printf(" peer=%s", replica_thread_address(s->replica));
+    if (s->gateway_count > 0)
+        printf(" connections=%llu", (unsigned long long)s->clients.connections_max);
     printf("\n");
     fflush(stdout);
 }
@@ -268,9 +275,10 @@ static void announce(const struct server *s) {
 /* Clients first, while the node still answers them; then the node, which hands leadership over. */
 static int stop(struct server *s) {
     for (size_t i = 0; i < s->gateway_count; i++)
-        gateway_thread_drain(s->gateways[i], DRAIN_MS);
+        gateway_thread_drain(s->gateways[i], (uint32_t)s->o->drain_timeout);
     for (size_t i = 0; i < s->gateway_count; i++)
         gateway_thread_free(s->gateways[i]);
+    client_setup_fini(&s->clients);
     int rc = 0;
     if (s->replica) {
         rc = replica_thread_stop(s->replica);
@@ -295,12 +303,18 @@ int server_run(const struct server_options *options) {
         rc = loop_on_signal(s.loop, SIGINT, on_signal, &s);
     if (rc == 0)
         rc = loop_on_signal(s.loop, SIGTERM, on_signal, &s);
+    if (rc == 0)
+        rc = loop_on_signal(s.loop, SIGUSR1, on_reopen, &s);
+    if (rc == 0)
+        rc = loop_on_signal(s.loop, SIGHUP, on_reopen, &s);
     if (rc < 0) {
         fprintf(stderr, "cotidal: %s\n", strerror(-rc));
         return 1;
     }
     announce(&s);
     loop_run(s.loop);
+    signal(SIGINT, on_second_signal);
+    signal(SIGTERM, on_second_signal);
     log_info("stopping", "signal=1");
     rc = stop(&s);
     loop_drain(s.loop);
