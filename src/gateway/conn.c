@@ -16,14 +16,15 @@ enum {
 static void conn_charge(struct conn *c) {
     struct gateway_metrics *m = &c->gw->metrics;
     uint64_t in = c->in.capacity + c->ops->held_bytes(c);
-    uint64_t out = c->out.capacity + (c->stream ? stream_pending_bytes(c->stream) : 0);
+    uint64_t out = c->out.capacity + (c->stream ? stream_pending_bytes(c->stream) : 0) +
+                   (c->ops->queued_bytes ? c->ops->queued_bytes(c) : 0);
     METRIC_ADD(m, input_bytes, in - c->in_charged);
     METRIC_ADD(m, output_bytes, out - c->out_charged);
     c->in_charged = in;
     c->out_charged = out;
 }
 
-static size_t conn_unwritten_bytes(const struct conn *c) {
+size_t conn_unwritten_bytes(const struct conn *c) {
     return c->out.size + (c->stream ? stream_pending_bytes(c->stream) : 0);
 }
 
@@ -90,7 +91,7 @@ bool conn_may_parse(const struct conn *c) {
 }
 
 bool conn_may_submit(const struct conn *c, enum conn_order order) {
-    return order == CONN_ORDER_NONE || c->in_flight == 0 || c->order == order;
+    return order == CONN_ORDER_NONE || c->in_flight == 0 || c->order == order || c->unordered;
 }
 
 void conn_wait(struct conn *c) {
@@ -242,8 +243,8 @@ size_t conn_request_unsent(const struct conn_request *r) {
 static void conn_more(struct conn *c) {
     struct list *first = list_first(&c->line);
     struct conn_request *r = first ? LIST_ENTRY(first, struct conn_request, node) : NULL;
-    if (r && r->streaming && !r->answered && r->ops->more && !c->doomed && !c->shut &&
-        conn_unwritten_bytes(c) < CONN_ROOM_BYTES)
+    if (r && r->streaming && !r->answered && r->ops->more && !c->ops->flush && !c->doomed &&
+        !c->shut && conn_unwritten_bytes(c) < CONN_ROOM_BYTES)
         r->ops->more(r);
 }
 
@@ -342,19 +343,29 @@ void conn_abort(struct conn *c) {
     conn_mark_dirty(c);
 }
 
-static void conn_forget_line(struct conn *c) {
-    struct list *first;
-    while ((first = list_first(&c->line)) != NULL) {
-        struct conn_request *r = LIST_ENTRY(first, struct conn_request, node);
-        if (r->submitted) {
-            upstream_forget(c->gw->upstream, &r->up);
-            conn_flight_end(c, r->bytes);
-        }
-        if (!r->answered && r->ops->cancel)
-            r->ops->cancel(r);
-        c->line_count--;
-        conn_request_free(r);
+void conn_request_leave(struct conn_request *r) {
+    struct conn *c = r->conn;
+    c->line_count--;
+    conn_request_free(r);
+    conn_mark_dirty(c);
+}
+
+void conn_request_cancel(struct conn_request *r) {
+    struct conn *c = r->conn;
+    if (r->submitted) {
+        upstream_forget(c->gw->upstream, &r->up);
+        conn_flight_end(c, r->bytes);
     }
+    if (!r->answered && r->ops->cancel)
+        r->ops->cancel(r);
+    c->line_count--;
+    conn_request_free(r);
+}
+
+void conn_forget_line(struct conn *c) {
+    struct list *first;
+    while ((first = list_first(&c->line)) != NULL)
+        conn_request_cancel(LIST_ENTRY(first, struct conn_request, node));
 }
 
 static void conn_on_close(void *ctx, int error) {
@@ -429,7 +440,10 @@ void conn_free(struct conn *c) {
 /* ---- the turn ----------------------------------------------------------------------------------
  */
 
-static void conn_write_out(struct conn *c) {
+/* True when there was something. */
+static bool conn_write_out(struct conn *c) {
+    if (c->ops->flush && !c->shut)
+        c->ops->flush(c);
     if (c->out.size > 0 && !c->shut) {
         bool idle_before = stream_pending_bytes(c->stream) == 0;
         METRIC_ADD(&c->gw->metrics, sent_bytes_total, c->out.size);
@@ -440,9 +454,11 @@ static void conn_write_out(struct conn *c) {
             c->moved_bytes = stream_pending_bytes(c->stream);
         }
     }
+    bool some = c->out.size > 0;
     buf_reset(&c->out);
     if (c->out.capacity > KEEP_BYTES || c->line_count == 0)
         buf_fini(&c->out);
+    return some;
 }
 
 static void conn_end_doomed(struct conn *c) {
@@ -462,8 +478,7 @@ void conn_turn_end(struct conn *c) {
     /* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile. */
     do {
         conn_more(c);
-        more = c->out.size > 0;
-        conn_write_out(c);
+        more = conn_write_out(c);
     } while ((c->state == CONN_OPEN && conn_parse_held(c)) || more);
     if (c->doomed) {
         conn_end_doomed(c);
@@ -474,7 +489,7 @@ void conn_turn_end(struct conn *c) {
     if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0 &&
         !gateway_has_grace(c->gw, c))
         conn_finish(c);
-    if (c->out.size > 0)
+    if (c->out.size > 0 || c->ops->flush)
         conn_write_out(c);
     if (c->state == CONN_CLOSING) {
         buf_fini(&c->in);

@@ -10,7 +10,8 @@
  * writes. A request of the other kind waits, and everything behind it with it: parsing stops and
  * the bytes stay where they are. So a read after a write sees the write, and a read before a write
  * does not. (A parser may send a small read up as a write: redis_conn.c.) A barrier (conn_hold())
- * stops parsing until the line is empty.
+ * stops parsing until the line is empty. HTTP/2 has no order between its streams: there the line
+ * only counts, and answers leave it as they come (http2_conn.c).
  *
  * Time: a request's limit begins when it is sent up. When it ends one that others wait for, they
  * have waited as long, and are refused with it (late_bytes): the limit holds for a pipeline too.
@@ -74,6 +75,12 @@ struct conn_ops {
     void (*overload)(struct conn *c);
     /* Bytes of unfinished requests that are held outside `in`. */
     size_t (*held_bytes)(const struct conn *c);
+    /* For a protocol whose answers do not go out in the order of the line; both may be NULL. Called
+     * at the turn's end, before `out` is written, also while CLOSING: appends to `out` what may go
+     * out now, up to CONN_ROOM_BYTES beyond what is unwritten. */
+    void (*flush)(struct conn *c);
+    /* Bytes of answers that wait outside `out`. */
+    size_t (*queued_bytes)(const struct conn *c);
     /* Frees the protocol's struct, conn included. */
     void (*free)(struct conn *c);
     /* It has been idle for a while. True: a struct parked keeps all that has to be known, and the
@@ -129,6 +136,7 @@ struct conn {
     uint64_t in_flight_bytes;
     enum conn_order order; /* of those in flight */
     uint64_t write_index;  /* newest index at which a write of this connection was applied */
+    bool unordered;        /* the requests of this protocol do not wait for each other */
     bool waiting;          /* the next request must wait until nothing is in flight */
     bool holding;          /* a barrier: until the line is empty */
     bool paused;
@@ -176,8 +184,16 @@ void conn_request_done(struct conn_request *r);
  * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
  * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
 void conn_request_stream(struct conn_request *r);
+/* For a protocol with a flush(): the request's answer went its own way, or it is given up (its
+ * upstream request is forgotten, `cancel` called). Frees r. */
+void conn_request_leave(struct conn_request *r);
+void conn_request_cancel(struct conn_request *r);
+/* Gives up all of them. */
+void conn_forget_line(struct conn *c);
 /* Bytes of its answer, and of those before it, that are not written. */
 size_t conn_request_unsent(const struct conn_request *r);
+/* Bytes written on this connection that the client has not taken. */
+size_t conn_unwritten_bytes(const struct conn *c);
 /* Where bytes go that are known at once and stand behind everything in the line. Valid until the
  * next call of any function here. */
 struct buf *conn_answer(struct conn *c);

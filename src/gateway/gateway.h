@@ -30,6 +30,7 @@ struct access_log;
 struct client_limits;
 struct conn;
 struct node_gauges;
+struct tls_server;
 
 struct gateway_env {
     uint64_t (*now_ms)(void *env);  /* monotonic */
@@ -59,6 +60,7 @@ struct gateway_options {
     uint16_t redis_port;                 /* as INFO and CLIENT LIST report it */
     const struct access_log *access_log; /* borrowed; NULL: none */
     struct client_limits *limits;        /* by address, borrowed; NULL: there are none */
+    struct tls_server *tls; /* whose certificates are reported, borrowed; NULL: there is none */
     const struct node_gauges *node; /* of the node in this process, borrowed; NULL: there is none */
 };
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/log.h"
+
 enum {
     BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     /* As Redis has it; an idle client may stay for ever. */
@@ -17,7 +19,8 @@ enum {
 struct gateway_net {
     struct loop *loop;
     struct gateway *gw; /* NULL once stopped */
-    struct listener *http, *redis;
+    struct listener *listeners[GATEWAY_PORT_COUNT];
+    struct tls_acceptor *acceptors[GATEWAY_PORT_COUNT]; /* of those over TLS */
     struct timer *sweep;
     struct timer *drain_limit;
     void (*drained)(void *ctx);
@@ -54,6 +57,46 @@ static void on_redis(void *ctx, struct stream *s) {
     gateway_add_redis(n->gw, s);
 }
 
+/* TCP connections, whose handshakes come first. */
+static void on_https(void *ctx, struct stream *s) {
+    struct gateway_net *n = ctx;
+    tls_acceptor_take(n->acceptors[GATEWAY_HTTPS], s);
+}
+static void on_rediss(void *ctx, struct stream *s) {
+    struct gateway_net *n = ctx;
+    tls_acceptor_take(n->acceptors[GATEWAY_REDISS], s);
+}
+
+static void count_handshake(struct gateway_net *n, const struct stream *s) {
+    METRIC_ADD(&n->gw->metrics, tls_handshakes_total, 1);
+    METRIC_ADD(&n->gw->metrics, tls_resumed_total, tls_resumed(s));
+}
+static void on_tls_http(void *ctx, struct stream *s) {
+    count_handshake(ctx, s);
+    on_http(ctx, s);
+}
+static void on_tls_redis(void *ctx, struct stream *s) {
+    count_handshake(ctx, s);
+    on_redis(ctx, s);
+}
+static void on_tls_failure(void *ctx, const char *reason) {
+    struct gateway_net *n = ctx;
+    METRIC_ADD(&n->gw->metrics, tls_handshakes_failed_total, 1);
+    log_debug("tls-handshake-failed", "reason=%s", log_quote(slice_str(reason)));
+}
+
+static const struct {
+    accept_fn on_accept;
+    void (*on_stream)(void *ctx, struct stream *s); /* over TLS; NULL: plain */
+    const char *alpn;
+    int keepalive_s; /* of TCP; 0: none, all connections have time limits */
+} ports[GATEWAY_PORT_COUNT] = {
+    [GATEWAY_HTTP] = {on_http, NULL, NULL, 0},
+    [GATEWAY_REDIS] = {on_redis, NULL, NULL, REDIS_KEEPALIVE_S},
+    [GATEWAY_HTTPS] = {on_https, on_tls_http, "h2,http/1.1", 0},
+    [GATEWAY_REDISS] = {on_rediss, on_tls_redis, "", REDIS_KEEPALIVE_S},
+};
+
 static void check_drained(struct gateway_net *n) {
     if (!n->drained || (!gateway_is_drained(n->gw) && !n->drain_over))
         return;
@@ -81,44 +124,57 @@ static void on_drain_limit(void *ctx) {
     n->drain_over = true; /* the turn's end says so */
 }
 
-static int listen_at(struct gateway_net *n, const char *text, int backlog, accept_fn fn,
-                     struct listener **ret_listener) {
+static int listen_at(struct gateway_net *n, enum gateway_port which,
+                     const struct gateway_net_options *o) {
+    int backlog = o->backlog ? o->backlog : BACKLOG;
     struct address at;
-    if (!text)
+    if (!o->addresses[which])
         return 0;
-    if (!address_parse(text, &at))
+    if (!address_parse(o->addresses[which], &at))
         return -EINVAL;
-    return listener_new(n->loop, &at, true, backlog, fn, n, ret_listener);
+    if (ports[which].on_stream) {
+        const struct tls_acceptor_handler handler = {
+            .on_stream = ports[which].on_stream, .on_failure = on_tls_failure, .ctx = n};
+        CHECK(o->tls != NULL);
+        n->acceptors[which] = tls_acceptor_new(n->loop, o->tls, ports[which].alpn, &handler);
+    }
+    return listener_new(n->loop, &at, true, backlog, ports[which].on_accept, n,
+                        &n->listeners[which]);
 }
 
 static void stop_listening(struct gateway_net *n) {
-    if (n->http)
-        listener_free(n->http);
-    if (n->redis)
-        listener_free(n->redis);
-    n->http = n->redis = NULL;
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++) {
+        listener_free(n->listeners[i]);
+        n->listeners[i] = NULL;
+    }
+}
+
+static void stop_accepting(struct gateway_net *n) {
+    stop_listening(n);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++) {
+        tls_acceptor_free(n->acceptors[i]);
+        n->acceptors[i] = NULL;
+    }
 }
 
 int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net_options *options,
                     struct gateway_net **ret_net) {
     struct gateway_net *n = xcalloc(1, sizeof *n);
-    int backlog = options->backlog ? options->backlog : BACKLOG;
+    int rc = 0;
     n->loop = l;
     n->gw = gw;
-    int rc = listen_at(n, options->http_address, backlog, on_http, &n->http);
-    if (rc == 0)
-        rc = listen_at(n, options->redis_address, backlog, on_redis, &n->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT && rc == 0; i++)
+        rc = listen_at(n, (enum gateway_port)i, options);
     if (rc < 0) {
-        stop_listening(n);
+        stop_accepting(n);
         free(n);
         return rc;
     }
-    if (n->http)
-        listener_set_keepalive(n->http, 0);
-    if (n->redis) {
-        gw->options.redis_port = listener_port(n->redis);
-        listener_set_keepalive(n->redis, REDIS_KEEPALIVE_S);
-    }
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (n->listeners[i])
+            listener_set_keepalive(n->listeners[i], ports[i].keepalive_s);
+    if (n->listeners[GATEWAY_REDIS])
+        gw->options.redis_port = listener_port(n->listeners[GATEWAY_REDIS]);
     n->sweep = timer_new(l, on_sweep, n);
     timer_set(n->sweep, loop_now_ms(l) + 1000 / SWEEP_PARTS);
     n->drain_limit = timer_new(l, on_drain_limit, n);
@@ -127,20 +183,16 @@ int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net
     return 0;
 }
 
-uint16_t gateway_net_http_port(const struct gateway_net *n) {
-    return n->http ? listener_port(n->http) : 0;
-}
-uint16_t gateway_net_redis_port(const struct gateway_net *n) {
-    return n->redis ? listener_port(n->redis) : 0;
+uint16_t gateway_net_port(const struct gateway_net *n, enum gateway_port which) {
+    return n->listeners[which] ? listener_port(n->listeners[which]) : 0;
 }
 
 void gateway_net_drain(struct gateway_net *n, uint32_t time_limit_ms, void (*drained)(void *ctx),
                        void *ctx) {
     /* Who has connected is a client: closing the socket would reset those in its backlog. */
-    if (n->http)
-        listener_accept_all(n->http);
-    if (n->redis)
-        listener_accept_all(n->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (n->listeners[i])
+            listener_accept_all(n->listeners[i]);
     stop_listening(n);
     gateway_drain(n->gw);
     timer_set(n->sweep, loop_now_ms(n->loop) + 1000 / SWEEP_PARTS_BUSY);
@@ -150,7 +202,7 @@ void gateway_net_drain(struct gateway_net *n, uint32_t time_limit_ms, void (*dra
 }
 
 void gateway_net_stop(struct gateway_net *n) {
-    stop_listening(n);
+    stop_accepting(n);
     timer_free(n->sweep);
     timer_free(n->drain_limit);
     loop_off_turn_end(n->loop, on_turn_end, n);

@@ -7,6 +7,7 @@
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
 #include "gateway/parked.h"
+#include "proto/http2_guard.h"
 
 enum {
     /* A body must keep up this rate beyond the time limit. */
@@ -23,6 +24,7 @@ struct http_conn {
     struct conn conn;
     enum http_state state;
     size_t seen;         /* bytes of an incomplete head that were searched */
+    bool begun;          /* a request was taken: it is HTTP/1 */
     uint64_t started_ms; /* when the first byte of the request came; 0: none has */
     uint64_t started_us; /* the same, for the access log; 0: there is none */
     struct http1_body reader;
@@ -30,6 +32,7 @@ struct http_conn {
     struct http_plan *plan; /* likewise */
     struct buf head_bytes;
     struct buf body;
+    struct http2_conn *http2; /* what the connection turned out to speak; NULL: HTTP/1 */
 };
 
 /* ---- answers -----------------------------------------------------------------------------------
@@ -116,6 +119,7 @@ static void run(struct http_conn *hc, const struct http_head *head, const struct
     if (requests_max > 0 && ++hc->conn.requests >= requests_max)
         keep_alive = false;
     r->keep_alive = keep_alive = keep_alive && head->keep_alive;
+    hc->begun = true;
     r->began_us = hc->started_us;
     http_plan_run(plan, r, head, body);
     if (!keep_alive)
@@ -263,9 +267,32 @@ static size_t parse_body(struct http_conn *hc, struct slice in, bool *ret_more) 
     }
 }
 
+/* Whether the connection's first bytes are, as far as they are here, the preface of HTTP/2 (RFC
+ * 9113 section 3.4). A P alone may still become a PUT: it is incomplete either way. */
+static bool begins_http2(struct http_conn *hc, struct slice in) {
+    size_t n = in.size < HTTP2_PREFACE_BYTES ? in.size : HTTP2_PREFACE_BYTES;
+    if (strcmp(stream_protocol(hc->conn.stream), "http/1.1") == 0)
+        return false;
+    if (in.size == 0 || memcmp(in.data, http2_preface, n) != 0)
+        return false;
+    if (hc->started_ms == 0)
+        hc->started_ms = gateway_now_ms(hc->conn.gw);
+    return true;
+}
+
 static size_t http_parse(struct conn *c, struct slice in) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     size_t total = 0;
+    if (strcmp(stream_protocol(c->stream), "h2") == 0) {
+        http2_conn_adopt(c); /* and what is not the preface is an error there */
+        return c->ops->parse(c, in);
+    }
+    if (!hc->begun && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
+        if (in.size < HTTP2_PREFACE_BYTES)
+            return 0;
+        http2_conn_adopt(c);
+        return c->ops->parse(c, in);
+    }
     while (total < in.size && conn_may_parse(c)) {
         struct slice left = slice_of(in.data + total, in.size - total);
         bool more = false;
@@ -321,9 +348,11 @@ static size_t http_held_bytes(const struct conn *c) {
            (hc->head ? sizeof *hc->head + sizeof *hc->plan : 0);
 }
 
-static void http_free(struct conn *c) {
+void http_conn_free(struct conn *c) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     METRIC_ADD(&c->gw->metrics, connections_http, -1);
+    if (hc->http2)
+        http2_conn_free(hc->http2);
     free(hc->head);
     free(hc->plan);
     buf_fini(&hc->head_bytes);
@@ -349,11 +378,15 @@ static const struct conn_ops http_conn_ops = {
     .check_time = http_check_time,
     .overload = http_overload,
     .held_bytes = http_held_bytes,
-    .free = http_free,
+    .free = http_conn_free,
     .rest = http_rest,
     .revive = http_revive,
     .is_idle = http_is_idle,
 };
+
+struct http2_conn **http_conn_place(struct conn *c) {
+    return &CONTAINER_OF(c, struct http_conn, conn)->http2;
+}
 
 static struct conn *http_revive(struct gateway *gw, struct stream *s) {
     struct http_conn *hc = pool_alloc(&gw->http_conns);

@@ -65,6 +65,8 @@ static void http_request_more(struct conn_request *base) {
 
 static void http_request_free(struct conn_request *base) {
     struct http_request *r = CONTAINER_OF(base, struct http_request, base);
+    if (r->sink->forget)
+        r->sink->forget(r);
     access_note_end(base->conn->gw, r->note, r->status ? r->status : CLIENT_GONE, r->sent_bytes);
     buf_fini(&r->key);
     buf_fini(&r->if_match);

@@ -26,6 +26,8 @@ struct http_sink {
     void (*head_end)(struct http_request *r, enum http_framing framing);
     /* Only when r->has_body. */
     void (*body)(struct http_request *r, struct slice piece);
+    /* The request is about to be freed, whatever the reason. May be NULL. */
+    void (*forget)(struct http_request *r);
     /* Everything was given; frees r. */
     void (*end)(struct http_request *r);
     /* The client must not take the answer for complete; frees r. */
@@ -63,6 +65,16 @@ void http_plan_run(const struct http_plan *plan, struct http_request *r,
 /* Every answer passes here once, complete or aborted, right before its request is freed: the place
  * for what is said of each (counters; r has method, version, status, sent_bytes). */
 void http_request_over(struct http_request *r);
+
+/* ---- HTTP/2 on a connection that began as HTTP/1 (http2_conn.c) ---- */
+
+struct http2_conn;
+/* Turns the connection into one of HTTP/2; it is kept at *http_conn_place(c). */
+void http2_conn_adopt(struct conn *c);
+struct http2_conn **http_conn_place(struct conn *c);
+void http2_conn_free(struct http2_conn *h2);
+/* conn_ops.free of both. */
+void http_conn_free(struct conn *c);
 
 /* What waits at most before an answer in pieces is asked for more. */
 enum { HTTP_ROOM_BYTES = CONN_ROOM_BYTES };

@@ -22,6 +22,11 @@
     X(connections_overrun_total, counter,                                                          \
       "Connections closed because they held too much memory or did not read.")                     \
     X(http_requests_total, counter, "HTTP requests understood.")                                   \
+    X(connections_http2, gauge, "HTTP connections now open that speak HTTP/2.")                    \
+    X(tls_handshakes_total, counter, "TLS handshakes done.")                                       \
+    X(tls_resumed_total, counter, "TLS handshakes that a ticket made short.")                      \
+    X(tls_handshakes_failed_total, counter, "TLS handshakes that failed or took too long.")        \
+    X(http2_floods_total, counter, "HTTP/2 connections ended with ENHANCE_YOUR_CALM.")             \
     X(http_malformed_total, counter, "HTTP requests answered 400, 414, 431, 501 or 505 unread.")   \
     X(http_limited_total, counter, "HTTP requests refused because their address sends too many.")  \
     X(http_answers_4xx_total, counter, "HTTP answers with a status of 400 to 499.")                \

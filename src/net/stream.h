@@ -40,6 +40,7 @@ struct stream_ops {
     size_t (*pending_bytes)(const struct stream *s);
     const char *(*peer)(const struct stream *s);
     const uint8_t *(*peer_ip)(const struct stream *s); /* may be NULL: it has none */
+    const char *(*protocol)(const struct stream *s);   /* may be NULL: none was agreed on */
 };
 struct stream {
     const struct stream_ops *ops;
@@ -80,4 +81,9 @@ static inline const char *stream_peer(const struct stream *s) {
  * there; NULL when it has none. */
 static inline const uint8_t *stream_peer_ip(const struct stream *s) {
     return s->ops->peer_ip ? s->ops->peer_ip(s) : NULL;
+}
+/* The protocol that both ends agreed on before the first byte (ALPN, net/tls.h): "h2", "http/1.1";
+ * "" when they did not. */
+static inline const char *stream_protocol(const struct stream *s) {
+    return s->ops->protocol ? s->ops->protocol(s) : "";
 }

@@ -66,6 +66,11 @@ struct http_head {
  * come so far: a caller that sets HTTP_OTHER before knows whether a refusal may have a body. */
 int http1_parse_head(struct slice in, size_t seen, struct http_head *ret_head,
                      const char **ret_reason);
+/* The same for a version whose request line comes as fields (RFC 9113 section 8.3.1): clears
+ * *ret_head, and fills method, path, query and host. `authority` may be empty. > 0, or < 0 as
+ * above. */
+int http_head_begin(struct http_head *ret_head, struct slice method, struct slice path,
+                    struct slice authority, const char **ret_reason);
 /* The value of the first header of that name, or NULL. */
 const struct slice *http_find_header(const struct http_head *head, const char *name);
 

@@ -15,6 +15,14 @@ enum option_type {
     OPTION_COUNT,    /* uint64_t */
     OPTION_DURATION, /* uint64_t milliseconds: 300ms, 30s, 5m, 2h */
     OPTION_SWITCH,   /* bool */
+    OPTION_LIST,     /* struct option_list: given several times, or with commas between */
+};
+
+enum { OPTION_LIST_MAX = 16 };
+struct option_list {
+    size_t count;
+    const char *items[OPTION_LIST_MAX];
+    const void *source; /* what set it: a later source begins anew */
 };
 
 /* X(field, type, name, value, roles, default, help) */
@@ -26,6 +34,13 @@ enum option_type {
       "listen for the Redis protocol here, likewise")                                              \
     X(peer, TEXT, "peer", "ADDR:PORT", ROLES_DATA, "127.0.0.1:7070",                               \
       "listen for other nodes and for web servers here")                                           \
+    X(https, TEXT, "https", "ADDR:PORT", ROLES_CLIENTS, "off",                                     \
+      "listen for HTTP over TLS here, with --cert and --key")                                      \
+    X(rediss, TEXT, "rediss", "ADDR:PORT", ROLES_CLIENTS, "off",                                   \
+      "listen for the Redis protocol over TLS here, likewise")                                     \
+    X(cert, LIST, "cert", "FILE", ROLES_CLIENTS, "",                                               \
+      "certificate with its chain (PEM); again for further names, each with its --key")            \
+    X(key, LIST, "key", "FILE", ROLES_CLIENTS, "", "key of the --cert at the same place (PEM)")    \
     X(advertise, TEXT, "advertise", "HOST:PORT", ROLES_DATA, "",                                   \
       "what others reach --peer at, when that differs from the address it listens on")             \
     X(join, TEXT, "join", "HOST:PORT,...", ROLES_DATA, "",                                         \
@@ -93,6 +108,7 @@ struct server_options {
 #define OPTION_FIELD_COUNT(f) uint64_t f;
 #define OPTION_FIELD_DURATION(f) uint64_t f;
 #define OPTION_FIELD_SWITCH(f) bool f;
+#define OPTION_FIELD_LIST(f) struct option_list f;
 #define X(field, type, name, value, roles, initial, help) OPTION_FIELD_##type(field)
     SERVER_OPTIONS(X)
 #undef X
@@ -103,6 +119,8 @@ enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_BAD };
  * as the process. BAD: the reason was written to `err`. */
 enum options_result options_parse(int argc, char **argv, enum server_role role,
                                   struct server_options *ret, FILE *err);
+/* Frees the lists. */
+void options_fini(struct server_options *o);
 void options_help(enum server_role role, FILE *out);
 /* The Markdown table for docs/operations.md. */
 void options_docs(FILE *out);

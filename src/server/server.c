@@ -14,6 +14,7 @@
 #include "server/gateway_thread.h"
 #include "server/join.h"
 #include "server/replica_thread.h"
+#include "server/tls_setup.h"
 
 enum { SMALL_MACHINE_CORES = 2 };
 
@@ -26,14 +27,30 @@ struct server {
     size_t gateway_count;
     bool one_thread; /* for clients and node */
     struct identity id;
-    char http[300], redis[300]; /* as bound; empty: off */
-    struct loop *loop;          /* of the main thread: signals */
+    struct tls_setup tls;
+    char bound[GATEWAY_PORT_COUNT][300]; /* the listeners' addresses; empty: off */
+    struct loop *loop;                   /* of the main thread: signals */
 };
 
 /* ---- what may listen where ---- */
 
 static bool is_off(const char *address) {
     return strcmp(address, "off") == 0 || *address == 0;
+}
+
+static const struct {
+    const char *option; /* on the command line */
+    const char *name;   /* in the start-up line */
+    size_t offset;
+} listeners[GATEWAY_PORT_COUNT] = {
+    [GATEWAY_HTTP] = {"--http", "http", offsetof(struct server_options, http)},
+    [GATEWAY_REDIS] = {"--redis", "redis", offsetof(struct server_options, redis)},
+    [GATEWAY_HTTPS] = {"--https", "https", offsetof(struct server_options, https)},
+    [GATEWAY_REDISS] = {"--rediss", "rediss", offsetof(struct server_options, rediss)},
+};
+
+static const char *asked_address(const struct server_options *o, size_t which) {
+    return *(const char *const *)(const void *)((const char *)o + listeners[which].offset);
 }
 
 /* Without credentials only this machine may come in (docs/threat-model.md). */
@@ -70,9 +87,9 @@ static bool addresses_valid(const char *option, const char *list) {
 }
 
 static bool addresses_allowed(const struct server_options *o) {
-    if ((o->role & ROLES_CLIENTS) &&
-        (!address_allowed(o, "--http", o->http) || !address_allowed(o, "--redis", o->redis)))
-        return false;
+    for (size_t i = 0; (o->role & ROLES_CLIENTS) && i < GATEWAY_PORT_COUNT; i++)
+        if (!address_allowed(o, listeners[i].option, asked_address(o, i)))
+            return false;
     if ((o->role & ROLES_DATA) && is_off(o->peer)) {
         fprintf(stderr, "cotidal: a database node needs --peer\n");
         return false;
@@ -119,12 +136,7 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
     const struct server_options *o = s->o;
     struct gateway_thread_options options = {
         .gateway = client_setup_gateway(&s->clients, s->gateway_count),
-        .net = {.http_address = is_off(o->http) ? NULL
-                                : *s->http      ? s->http
-                                                : o->http,
-                .redis_address = is_off(o->redis) ? NULL
-                                 : *s->redis      ? s->redis
-                                                  : o->redis},
+        .net = {.tls = s->tls.server},
         .upstream = {.upstream = {.seeds = seeds,
                                   .seed_count = seed_count,
                                   .gate = s->replica ? replica_thread_gate(s->replica) : NULL},
@@ -134,23 +146,30 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
         .loop = s->one_thread ? replica_thread_loop(s->replica) : NULL,
     };
     options.gateway.node = s->replica ? replica_thread_gauges(s->replica) : NULL;
+    options.gateway.tls = s->tls.server;
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (!is_off(asked_address(o, i)))
+            options.net.addresses[i] = *s->bound[i] ? s->bound[i] : asked_address(o, i);
     struct address redis;
-    if (options.net.redis_address && address_parse(options.net.redis_address, &redis))
+    if (options.net.addresses[GATEWAY_REDIS] &&
+        address_parse(options.net.addresses[GATEWAY_REDIS], &redis))
         options.gateway.redis_port = redis.port;
     struct gateway_thread *t;
     int rc = gateway_thread_new(&options, &t);
     if (rc < 0) {
-        fprintf(stderr,
-                "cotidal: cannot listen on --http %s or --redis %s: %s\n"
-                "cotidal: choose other ports, or port 0 for any free one\n",
-                o->http, o->redis, strerror(-rc));
+        fprintf(stderr, "cotidal: cannot listen on");
+        for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+            if (options.net.addresses[i])
+                fprintf(stderr, " %s %s", listeners[i].option, asked_address(o, i));
+        fprintf(stderr, ": %s\ncotidal: choose other ports, or port 0 for any free one\n",
+                strerror(-rc));
         return false;
     }
     s->gateways[s->gateway_count++] = t;
-    if (!is_off(o->http))
-        address_with_port(o->http, gateway_thread_http_port(t), s->http);
-    if (!is_off(o->redis))
-        address_with_port(o->redis, gateway_thread_redis_port(t), s->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (options.net.addresses[i])
+            address_with_port(asked_address(o, i), gateway_thread_port(t, (enum gateway_port)i),
+                              s->bound[i]);
     return true;
 }
 
@@ -229,24 +248,26 @@ static void on_second_signal(int signum) {
     _exit(128 + signum);
 }
 
-/* Files that others have renamed are opened anew. */
+/* Files that others have renamed are opened anew; those that others have written are read anew. */
 static void on_reopen(void *ctx, int signum) {
     struct server *s = ctx;
-    (void)signum;
+    if (signum == SIGHUP)
+        tls_setup_reload(&s->tls);
     if (s->clients.writer)
         access_writer_reopen(s->clients.writer);
 }
 
 static bool start(struct server *s) {
     const struct server_options *o = s->o;
-    if (!addresses_allowed(o))
+    if (!addresses_allowed(o) || !tls_setup_init(&s->tls, o))
         return false;
     if ((o->role & ROLES_DATA) && !(s->replica = replica_thread_prepare(o)))
         return false;
     if (!open_gateways(s))
         return false;
     if (s->replica &&
-        (!find_identity(s) || !replica_thread_start(s->replica, &s->id, s->http, s->redis)))
+        (!find_identity(s) || !replica_thread_start(s->replica, &s->id, s->bound[GATEWAY_HTTP],
+                                                    s->bound[GATEWAY_REDIS])))
         return false;
     if (s->clients.writer)
         access_writer_start(s->clients.writer);
@@ -260,10 +281,9 @@ static void announce(const struct server *s) {
         printf("cotidal: node %llu ready", (unsigned long long)s->id.node_id);
     else
         printf("cotidal: node web ready");
-    if (*s->http)
-        printf(" http=%s", s->http);
-    if (*s->redis)
-        printf(" redis=%s", s->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (*s->bound[i])
+            printf(" %s=%s", listeners[i].name, s->bound[i]);
     if (s->replica)
         printf(" peer=%s", replica_thread_address(s->replica));
     if (s->gateway_count > 0)
@@ -286,6 +306,7 @@ static int stop(struct server *s) {
     }
     if (s->shared)
         gateway_shared_free(s->shared);
+    tls_setup_fini(&s->tls);
     if (rc < 0)
         fprintf(stderr, "cotidal: not stopped cleanly: %s\n", strerror(-rc));
     return rc < 0 ? 70 : 0;
@@ -311,6 +332,7 @@ int server_run(const struct server_options *options) {
         fprintf(stderr, "cotidal: %s\n", strerror(-rc));
         return 1;
     }
+    tls_setup_watch(&s.tls, s.loop);
     announce(&s);
     loop_run(s.loop);
     signal(SIGINT, on_second_signal);

@@ -2,6 +2,7 @@
  * read, go away, or get an answer that fails. The routes are the test's own: its http_route_find()
  * is found before the archive's. */
 #include "gateway/http_routes.h"
+#include "h2_client.h"
 #include "http_client.h"
 
 static struct http_request *pushed; /* the answer of /push that is under way */
@@ -228,10 +229,134 @@ static void test_abort(void **state) {
     bench_free(b);
 }
 
+/* ---- HTTP/2 -----------------------------------------------------------------------------------
+ */
+
+static struct h2_client client;
+
+/* The client sends, and takes what comes. */
+static void talk2(struct bench *b, struct fake_stream *f, struct buf *out) {
+    if (out->size > 0)
+        assert_true(fake_stream_feed(f, buf_slice(out)));
+    buf_reset(out);
+    bench_turn(b);
+    h2_client_take(&client, buf_slice(&f->written));
+    buf_reset(&f->written);
+}
+
+static void get2(struct buf *out, uint32_t id, const char *method, const char *path) {
+    h2_put_request(out, id, H2_END_STREAM, method, path, NULL);
+}
+
+static void test_http2_framing(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    struct buf out = {0};
+    h2_client_init(&client);
+    h2_put_preface(&out, UINT32_MAX);
+    get2(&out, 1, "GET", "/short");
+    get2(&out, 3, "GET", "/known");
+    get2(&out, 5, "HEAD", "/short");
+    get2(&out, 7, "HEAD", "/known");
+    talk2(b, f, &out);
+    for (uint32_t id = 1; id <= 7; id += 2) {
+        struct h2_stream *st = h2_client_stream(&client, id);
+        assert_int_equal(st->status, 200);
+        assert_true(st->ended);
+        assert_true(slice_equal_str(buf_slice(&st->body), id < 5 ? X10 X10 "xxxxx" : ""));
+        const char *length = h2_stream_field(st, "content-length");
+        if (id == 3 || id == 7)
+            assert_string_equal(length, "25");
+        else
+            assert_null(length);
+    }
+    /* Events, with others beside them, in any order. */
+    get2(&out, 9, "GET", "/push");
+    get2(&out, 11, "GET", "/ready");
+    talk2(b, f, &out);
+    assert_true(h2_client_stream(&client, 11)->ended);
+    struct h2_stream *events = h2_client_stream(&client, 9);
+    assert_int_equal(events->status, 200);
+    http_stream_write(pushed, slice_str("one "));
+    talk2(b, f, &out);
+    assert_true(slice_equal_str(buf_slice(&events->body), "one "));
+    assert_int_equal(http_stream_unsent(pushed), 0);
+    http_stream_write(pushed, slice_str("two"));
+    http_stream_end(pushed);
+    talk2(b, f, &out);
+    assert_true(slice_equal_str(buf_slice(&events->body), "one two"));
+    assert_true(events->ended);
+    /* An answer that fails. */
+    get2(&out, 13, "GET", "/push");
+    talk2(b, f, &out);
+    http_stream_write(pushed, slice_str("half"));
+    http_stream_abort(pushed);
+    talk2(b, f, &out);
+    assert_true(h2_client_stream(&client, 13)->reset);
+    assert_int_equal(h2_client_stream(&client, 13)->error, 2);
+    h2_client_fini(&client);
+    buf_fini(&out);
+    bench_free(b);
+}
+
+/* A stream whose window is closed is not asked for more than there is room for; others are. */
+static void test_http2_room(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    struct buf out = {0};
+    h2_client_init(&client);
+    h2_put_preface(&out, 1000);
+    more_calls = 0;
+    get2(&out, 1, "GET", "/large");
+    talk2(b, f, &out);
+    for (int i = 0; i < 10; i++)
+        bench_turn(b);
+    assert_int_equal(more_calls, 1);
+    assert_int_equal(h2_client_stream(&client, 1)->body.size, 1000);
+    get2(&out, 3, "GET", "/known");
+    talk2(b, f, &out);
+    assert_true(h2_client_stream(&client, 3)->ended);
+    h2_put_u32_frame(&out, H2_WINDOW_UPDATE, 1, 20000000);
+    h2_put_u32_frame(&out, H2_WINDOW_UPDATE, 0, 20000000);
+    talk2(b, f, &out);
+    assert_int_equal(h2_client_stream(&client, 1)->body.size, 10000000);
+    assert_true(h2_client_stream(&client, 1)->ended);
+    assert_int_equal(more_calls, 100 + 3);
+    h2_client_fini(&client);
+    buf_fini(&out);
+    bench_free(b);
+}
+
+static void test_http2_gone(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    struct buf out = {0};
+    gone_calls = 0;
+    h2_client_init(&client);
+    h2_put_preface(&out, UINT32_MAX);
+    get2(&out, 1, "GET", "/push");
+    talk2(b, f, &out);
+    assert_non_null(pushed);
+    h2_put_u32_frame(&out, H2_RST_STREAM, 1, 8);
+    talk2(b, f, &out);
+    assert_null(pushed);
+    assert_int_equal(gone_calls, 1);
+    get2(&out, 3, "GET", "/push");
+    talk2(b, f, &out);
+    bench_hang_up(b, f);
+    assert_null(pushed);
+    assert_int_equal(gone_calls, 2);
+    h2_client_fini(&client);
+    buf_fini(&out);
+    bench_free(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing), cmocka_unit_test(test_order), cmocka_unit_test(test_room),
-        cmocka_unit_test(test_gone),    cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_framing),    cmocka_unit_test(test_order),
+        cmocka_unit_test(test_room),       cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_abort),      cmocka_unit_test(test_http2_framing),
+        cmocka_unit_test(test_http2_room), cmocka_unit_test(test_http2_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
