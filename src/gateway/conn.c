@@ -461,6 +461,11 @@ static bool conn_write_out(struct conn *c) {
     return some;
 }
 
+void conn_write_now(struct conn *c) {
+    if (c->stream && !c->doomed)
+        conn_write_out(c);
+}
+
 static void conn_end_doomed(struct conn *c) {
     c->state = CONN_CLOSING;
     c->shut = true;
