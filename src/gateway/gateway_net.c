@@ -136,7 +136,8 @@ static int listen_at(struct gateway_net *n, enum gateway_port which,
         const struct tls_acceptor_handler handler = {
             .on_stream = ports[which].on_stream, .on_failure = on_tls_failure, .ctx = n};
         CHECK(o->tls != NULL);
-        n->acceptors[which] = tls_acceptor_new(n->loop, o->tls, ports[which].alpn, &handler);
+        n->acceptors[which] = tls_acceptor_new(n->loop, o->tls, ports[which].alpn,
+                                               n->gw->options.http_head_timeout_ms, &handler);
     }
     return listener_new(n->loop, &at, true, backlog, ports[which].on_accept, n,
                         &n->listeners[which]);

@@ -112,7 +112,7 @@ const char *tls_failure(const struct stream *s);
 
 /* ---- accepting on a loop ---- */
 
-enum { TLS_HANDSHAKE_MS = 10000, TLS_HANDSHAKES_MAX = 4096 };
+enum { TLS_HANDSHAKES_MAX = 4096 };
 
 /* Streams whose handshake is under way, before anybody else hears of them: bounded in time and
  * number (the oldest goes). */
@@ -122,8 +122,9 @@ struct tls_acceptor_handler {
     void (*on_failure)(void *ctx, const char *reason);
     void *ctx;
 };
-/* Borrows the server and alpn, copies the handler. */
+/* Borrows the server and alpn, copies the handler. time_limit_ms: of one handshake. */
 struct tls_acceptor *tls_acceptor_new(struct loop *l, struct tls_server *s, const char *alpn,
+                                      uint32_t time_limit_ms,
                                       const struct tls_acceptor_handler *handler);
 void tls_acceptor_take(struct tls_acceptor *a, struct stream *below);
 size_t tls_acceptor_count(const struct tls_acceptor *a);

@@ -14,6 +14,7 @@ struct tls_acceptor {
     struct loop *loop;
     struct tls_server *server;
     const char *alpn;
+    uint32_t time_limit_ms;
     struct tls_acceptor_handler handler;
     struct list pending; /* of struct handshake, oldest first: all have equally long */
     size_t count;
@@ -76,11 +77,13 @@ static void on_timer(void *ctx) {
 }
 
 struct tls_acceptor *tls_acceptor_new(struct loop *l, struct tls_server *s, const char *alpn,
+                                      uint32_t time_limit_ms,
                                       const struct tls_acceptor_handler *handler) {
     struct tls_acceptor *a = xcalloc(1, sizeof *a);
     a->loop = l;
     a->server = s;
     a->alpn = alpn;
+    a->time_limit_ms = time_limit_ms;
     a->handler = *handler;
     list_init(&a->pending);
     a->timer = timer_new(l, on_timer, a);
@@ -93,7 +96,7 @@ void tls_acceptor_take(struct tls_acceptor *a, struct stream *below) {
         give_up(LIST_ENTRY(list_first(&a->pending), struct handshake, node),
                 "too many handshakes at once");
     h->acceptor = a;
-    h->until_ms = loop_now_ms(a->loop) + TLS_HANDSHAKE_MS;
+    h->until_ms = loop_now_ms(a->loop) + a->time_limit_ms;
     if (list_empty(&a->pending))
         timer_set(a->timer, h->until_ms);
     list_push_back(&a->pending, &h->node);
