@@ -118,6 +118,7 @@ struct conn_request {
     bool submitted;
     bool answered;
     bool streaming; /* its answer has begun and comes in pieces */
+    bool endless;   /* and has no end of its own: a client that sends no more has gone */
 };
 
 struct conn {

@@ -168,11 +168,6 @@ static void lost(struct watcher *watcher) {
     begin_state(CONTAINER_OF(watcher, struct http_watch, watcher), "history");
 }
 
-static bool alive(const struct watcher *watcher) {
-    const struct http_watch *w = CONTAINER_OF(watcher, struct http_watch, watcher);
-    return !w->r->base.conn->eof;
-}
-
 static void ended(struct watcher *watcher) {
     finish(CONTAINER_OF(watcher, struct http_watch, watcher));
 }
@@ -299,6 +294,7 @@ static void first_answer(struct http_request *r, enum upstream_outcome outcome, 
     if (!http_stream_begin(r, "text/event-stream", HTTP_LENGTH_UNKNOWN))
         return;
     r->gone = on_gone;
+    r->base.endless = true;
     sse_retry(&retry, RETRY_MS);
     sse_end(&retry);
     http_stream_write(r, buf_slice(&retry));
@@ -378,7 +374,6 @@ void http_watch_get(struct http_request *r, const struct http_input *in) {
     w->r = r;
     w->watcher.deliver = deliver;
     w->watcher.lost = lost;
-    w->watcher.alive = alive;
     w->watcher.ended = ended;
     if (!http_check_query(r, in, "prefix,key,since,values") || !take_filter(r, in, w) ||
         !take_position(r, in, w))

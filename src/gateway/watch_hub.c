@@ -426,21 +426,11 @@ static void tell_progress(struct watch_hub *h, uint64_t now) {
     buf_fini(&e.out);
 }
 
-static void end_watcher(struct watch_hub *h, struct watcher *w) {
-    watch_hub_leave(h, w);
-    w->ended(w);
-}
-
 void watch_hub_sweep(struct watch_hub *h) {
     uint64_t now = now_ms(h);
     if (now < h->swept_ms + SWEEP_MS)
         return;
     h->swept_ms = now;
-    LIST_FOREACH_SAFE (it, &h->by_time) {
-        struct watcher *w = LIST_ENTRY(it, struct watcher, time_node);
-        if (w->alive && !w->alive(w))
-            end_watcher(h, w);
-    }
     tell_progress(h, now);
     poll_if_needed(h);
 }
@@ -448,6 +438,9 @@ void watch_hub_sweep(struct watch_hub *h) {
 void watch_hub_drain(struct watch_hub *h) {
     struct list *first;
     h->draining = true;
-    while ((first = list_first(&h->by_time)))
-        end_watcher(h, LIST_ENTRY(first, struct watcher, time_node));
+    while ((first = list_first(&h->by_time))) {
+        struct watcher *w = LIST_ENTRY(first, struct watcher, time_node);
+        watch_hub_leave(h, w);
+        w->ended(w);
+    }
 }

@@ -59,8 +59,7 @@ struct watcher {
     void (*deliver)(struct watcher *w, struct slice events);
     /* The history behind the position is gone; the watcher has left. */
     void (*lost)(struct watcher *w);
-    /* Once a second or so: false ends it (the watcher has left already, the owner is to go on). */
-    bool (*alive)(const struct watcher *w);
+    /* The gateway stops; the watcher has left. */
     void (*ended)(struct watcher *w);
 };
 
@@ -84,7 +83,7 @@ void watch_hub_leave(struct watch_hub *h, struct watcher *w);
 /* All of them have been told everything up to here; means nothing while there is none. */
 uint64_t watch_hub_at(const struct watch_hub *h);
 /* Once a second at least, what comes more often is passed over: progress for those who were told
- * nothing for long, polls that failed, watchers that ended. */
+ * nothing for long, polls that failed. */
 void watch_hub_sweep(struct watch_hub *h);
 /* Ends them all (w->ended); none joins any more. */
 void watch_hub_drain(struct watch_hub *h);
