@@ -81,11 +81,12 @@ bool http_stream_begin(struct http_request *r, const char *content_type, uint64_
         http_header_u64(r, "Content-Length", length);
     r->has_body = r->method != HTTP_HEAD;
     r->sink->head_end(r, known ? HTTP_FRAMING_LENGTH : HTTP_FRAMING_PIECES);
-    if (!r->has_body)
-        end(r);
-    else
-        conn_request_stream(&r->base);
-    return r->has_body;
+    if (!r->has_body) {
+        end(r); /* frees it */
+        return false;
+    }
+    conn_request_stream(&r->base);
+    return true;
 }
 
 void http_stream_write(struct http_request *r, struct slice piece) {
