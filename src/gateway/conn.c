@@ -121,6 +121,7 @@ static bool conn_parse_held(struct conn *c) {
     if (used == 0)
         return false;
     buf_consume(&c->in, used);
+    c->late_bytes -= used < c->late_bytes ? used : c->late_bytes;
     if (c->in.size == 0)
         buf_fini(&c->in);
     return true;
@@ -269,6 +270,8 @@ static void conn_on_done(struct upstream_request *up, enum upstream_outcome outc
     struct conn_request *r = CONTAINER_OF(up, struct conn_request, up);
     struct conn *c = r->conn;
     r->submitted = false;
+    if (up->timed_out && !up->late)
+        c->late_bytes = c->in.size;
     if (outcome == UPSTREAM_NOT_APPLIED)
         METRIC_ADD(&c->gw->metrics, requests_not_applied_total, 1);
     else if (outcome == UPSTREAM_UNKNOWN)
@@ -298,6 +301,7 @@ void conn_submit(struct conn_request *r, enum upstream_kind kind, uint16_t db,
         r->up.min_index = c->write_index;
     if (r->up.timeout_ms == 0)
         r->up.timeout_ms = gw->options.upstream_timeout_ms;
+    r->up.late = c->late_bytes > 0;
     r->up.packed_argv = *packed_argv;
     *packed_argv = (struct buf){0};
     r->up.done = conn_on_done;

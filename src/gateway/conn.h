@@ -13,6 +13,9 @@
  * stops parsing until the line is empty. HTTP/2 has no order between its streams: there the line
  * only counts, and answers leave it as they come (http2_conn.c).
  *
+ * Time: a request's limit begins when it is sent up. When it ends one that others wait for, they
+ * have waited as long, and are refused with it (late_bytes): the limit holds for a pipeline too.
+ *
  * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits.
  * While it is stopped at most CONN_AHEAD_BYTES more are taken in, then the stream is paused: the
  * kernel pushes back on the client.
@@ -126,6 +129,7 @@ struct conn {
     struct list node;       /* gw->conns, gw->idle, gw->resting, or gw->dead */
     struct list dirty_node; /* gw->dirty */
     struct buf in;
+    size_t late_bytes; /* of `in`: they were there when the time of a request was over */
     struct buf out;
     struct list line; /* of struct conn_request, in the order asked */
     uint32_t line_count;

@@ -23,6 +23,7 @@ static void time_remove(struct upstream_request *req) {
 
 static void give_up(struct upstream_request *req, const char *why) {
     bool doubt = request_in_doubt(req);
+    req->timed_out = true;
     if (request_is_read(req)) {
         doubt = doubt && req->kind == UPSTREAM_ADMIN;
         reads_detach(req);
@@ -110,12 +111,15 @@ void upstream_submit(struct upstream *up, struct upstream_request *req) {
     req->link = NULL;
     req->read_index = req->read_ms = 0;
     req->age_ms = LINK_AGE_UNKNOWN;
+    req->timed_out = req->late;
     req->ever_sent = req->orphan = req->doubt = req->failed = req->counted = false;
     list_init(&req->node);
     list_init(&req->time_node);
     const char *refusal = NULL;
     if (up->freeing)
         refusal = "UNAVAILABLE the server is stopping";
+    else if (req->late)
+        refusal = "UNAVAILABLE it waited for one that was not answered in time";
     else if (req->packed_argv.size > UPSTREAM_ARGV_BYTES_MAX)
         refusal = "ERR the request is too large";
     else if (up->pending_requests >= up->requests_max ||

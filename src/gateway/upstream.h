@@ -90,11 +90,13 @@ struct upstream_request {
     uint64_t min_index;     /* reads: answer from a state at least this new; 0: any */
     uint64_t node_id;       /* ADMIN: only this node can answer; 0: any */
     uint32_t timeout_ms;    /* 0: the upstream's default */
+    bool late;              /* its time was over before it came here: NOT_APPLIED, and not sent */
     struct buf packed_argv; /* taken; freed when done */
     upstream_done_fn done;
     /* set before `done` */
     uint32_t age_ms; /* of a stale read that is DONE; LINK_AGE_UNKNOWN: the node has not heard from
                         a leader since it started */
+    bool timed_out;  /* the time limit has ended it */
     /* the upstream's own */
     struct list node;
     uint64_t id; /* sequence of a write, id of a read */

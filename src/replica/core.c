@@ -186,8 +186,9 @@ void core_free(struct core *c) {
 /* ---- updates ---- */
 
 static bool message_from_raft(const struct raft_message *in, struct core_message *out) {
-    *out =
-        (struct core_message){.type = (enum core_message_type)in->type, .peer_id = in->server_id};
+    core_message_clear(out);
+    out->type = (enum core_message_type)in->type;
+    out->peer_id = in->server_id;
     switch (in->type) {
     case RAFT_APPEND_ENTRIES:
         out->term = in->append_entries.term;
@@ -320,12 +321,18 @@ static __attribute__((noinline)) void litter_stack(uint64_t seed, uint64_t last)
 #define LITTER_STACK(seed, last) ((void)0)
 #endif
 
+static void update_begin(const struct core *c, struct core_update *ret) {
+    memset(ret, 0, offsetof(struct core_update, snapshot));
+    ret->term = c->raft.current_term;
+    ret->voted_for = c->raft.voted_for;
+}
+
 static int core_step(struct core *c, uint64_t now_ms, struct raft_event *event,
                      struct core_update *ret) {
     struct raft_update u = {0};
     event->time = now_ms;
     event->capacity = CORE_CAPACITY;
-    *ret = (struct core_update){0};
+    update_begin(c, ret);
     uint64_t term = c->raft.current_term, voted_for = c->raft.voted_for;
     LITTER_STACK(now_ms * 0x9E3779B97F4A7C15u >> 32, raft_last_index(&c->raft));
     int rv = raft_step(&c->raft, event, &u);
@@ -401,7 +408,7 @@ int core_timeout(struct core *c, uint64_t now_ms, struct core_update *ret) {
 
 /* An answer of our own in the library's place: one message and nothing else. */
 static int core_answer(struct core *c, const struct core_message *answer, struct core_update *ret) {
-    *ret = (struct core_update){.term = c->raft.current_term, .voted_for = c->raft.voted_for};
+    update_begin(c, ret);
     *messages_reserve(c, 1) = *answer;
     ret->messages = c->messages;
     ret->message_count = 1;
@@ -682,7 +689,7 @@ static bool has_member(const struct core *c, uint64_t id) {
 
 int core_catch_up(struct core *c, uint64_t now_ms, uint64_t id, struct core_update *ret) {
     /* The library crashes when it does not lead, and over its own or an unknown id. */
-    *ret = (struct core_update){.term = c->raft.current_term, .voted_for = c->raft.voted_for};
+    update_begin(c, ret);
     if (c->raft.state != RAFT_LEADER)
         return CORE_NOT_LEADER;
     if (id == c->raft.id || !has_member(c, id))

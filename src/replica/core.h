@@ -15,6 +15,10 @@
  * library said something that it must not: fatal for the process.
  */
 #pragma once
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
 #include "base/buf.h"
 
 enum member_role {
@@ -97,15 +101,27 @@ struct core_message {
             bool granted, pre_vote;
         } vote_result;
         struct {
-            struct core_snapshot
-                snapshot;            /* outgoing: index and term only, the owner fills the rest */
             struct slice descriptor; /* incoming: opaque bytes, copied */
+            struct core_snapshot
+                snapshot; /* outgoing: index and term only, the owner fills the rest */
         } install;
         struct {
             uint64_t last_index, last_term;
         } timeout_now;
     };
 };
+
+/* A membership has room for many members; messages and updates, of which there are several for
+ * every write, are cleared up to those. */
+enum { CORE_MESSAGE_CLEARED = offsetof(struct core_message, install.snapshot.membership.members) };
+static_assert(offsetof(struct core_message, append.entries) + sizeof(void *) <=
+                      CORE_MESSAGE_CLEARED &&
+                  offsetof(struct core_message, vote.pre_vote) + sizeof(bool) <=
+                      CORE_MESSAGE_CLEARED,
+              "what other messages have is in front of an installation's members");
+static inline void core_message_clear(struct core_message *m) {
+    memset(m, 0, CORE_MESSAGE_CLEARED);
+}
 
 enum core_role { CORE_FOLLOWER, CORE_CANDIDATE, CORE_LEADER };
 
@@ -138,11 +154,11 @@ struct core_update {
     uint64_t entries_index; /* 0: none */
     uint32_t entries_count;
     struct core_entry *entries;
-    bool install; /* a snapshot is to be fetched and installed */
-    struct core_snapshot snapshot;
-    struct slice descriptor;
     uint32_t message_count;
     const struct core_message *messages;
+    bool install; /* a snapshot is to be fetched and installed */
+    struct slice descriptor;
+    struct core_snapshot snapshot; /* last: only an installation writes it */
 };
 
 struct core;

@@ -51,6 +51,8 @@ struct node_options {
                                       snapshot_log_bytes */
     uint64_t snapshot_rate_bytes;  /* handed out a second, at least 64 KiB; 0: no limit */
     uint32_t snapshot_piece_bytes; /* asked for at a time; 0: WIRE_PIECE_BYTES, the most */
+    uint64_t snapshot_agree_ms;    /* one that was taken waits so long until most voters have its
+                                      digest; 0: it does not wait */
     uint64_t scrub_every_ms;       /* how often all records are counted up; 0: never */
     struct node_gauges *gauges;    /* NULL: nobody looks; outlives the node */
     uint64_t log_segment_bytes;    /* 0: the log's default */

@@ -163,6 +163,15 @@ static void judge(struct node *n) {
     }
 }
 
+bool node_integrity_agreed(const struct node *n, uint64_t index) {
+    uint32_t voters = core_voters(n->core, false), equal = core_is_voter(n->core, n->o.id);
+    LIST_FOREACH (it, &n->peers) {
+        const struct peer *p = LIST_ENTRY(it, const struct peer, node);
+        equal += p->compared_index >= index && !p->differs && core_is_voter(n->core, p->id);
+    }
+    return voters < 3 || equal > voters / 2;
+}
+
 /* ---- in the log ---- */
 
 static void note_encode(uint64_t index, struct hash128 digest, struct buf *out) {
@@ -200,13 +209,12 @@ void node_integrity_applied(struct node *n, uint64_t index, const struct core_en
     n->counters.digest_checks++;
     n->check_index = at;
     n->check_digest = *own;
-    if (hash128_equal(*own, said))
-        return;
     struct peer *leader = n->core ? node_peer(n, core_leader_id(n->core)) : NULL;
-    if (leader) {
+    if (!leader)
+        return;
+    if (!hash128_equal(*own, said))
         n->status_at_ms = node_now(n);
-        compare(n, leader, at, &said);
-    }
+    compare(n, leader, at, &said);
 }
 
 /* The leader's part: while there are writes, its own digest goes into the log. */

@@ -244,7 +244,9 @@ struct node {
     struct background_job take_job;
     char take_path[4096];
     struct store_snapshot take_info;
-    bool take_done; /* written; waits until our own log is durable up to it */
+    bool take_done; /* written; waits until our own log is durable up to it, and until others agree
+                     */
+    uint64_t take_done_ms;
     bool compacting;
     uint64_t log_bytes_at_snapshot;
     struct install *install;   /* under way, NULL otherwise */
@@ -436,6 +438,8 @@ void node_integrity_status(struct node *n, struct peer *p, const struct wire_sta
 void node_integrity_damaged(struct node *n, const char *why); /* a fact, whatever others have */
 void node_integrity_installed(struct node *n);
 void node_integrity_forget(struct node *n);
+/* Most voters have, or had, our digest at that index or behind it. With two nobody can tell. */
+bool node_integrity_agreed(const struct node *n, uint64_t index);
 void node_integrity_tick(struct node *n);
 bool node_integrity_idle(const struct node *n); /* no thread works for it */
 void node_integrity_work(const struct node *n, struct node_work *ret);

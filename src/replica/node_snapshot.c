@@ -312,6 +312,7 @@ static void take_finished(void *arg, int status) {
         node_fatal(n, "a snapshot could not be written: %s", strerror(-status));
     } else {
         n->take_done = true;
+        n->take_done_ms = node_now(n);
     }
 }
 
@@ -387,6 +388,14 @@ static void take_use(struct node *n) {
              (unsigned long long)s.index, (unsigned long long)info->file_bytes);
 }
 
+/* A copy that is wrong, and fits its own digest, is noticed when digests are compared, a few times
+ * a second. A snapshot of it that others have fetched by then would make them wrong as well, and
+ * from it we could not be made anew. When nobody says anything for long, it is better than none. */
+static bool take_agreed(const struct node *n) {
+    return node_integrity_agreed(n, n->take_info.index) ||
+           node_now(n) >= n->take_done_ms + n->o.snapshot_agree_ms;
+}
+
 /* By how many bytes the log must have grown. A snapshot costs as much as the store is large: one
  * of a large store has to be worth it. What the log holds is also in memory, which bounds this. */
 static uint64_t worth_taking(const struct node *n) {
@@ -401,7 +410,8 @@ void node_snapshot_tick(struct node *n) {
     if (n->take_done) {
         if (n->install || !node_may_serve(n))
             take_drop(n);
-        else if (n->durable_index >= n->take_info.index && n->core_applied >= n->take_info.index)
+        else if (n->durable_index >= n->take_info.index && n->core_applied >= n->take_info.index &&
+                 take_agreed(n))
             take_use(n);
         return;
     }

@@ -235,7 +235,8 @@ static bool decode_append(struct reader *r, struct core_message *ret, struct cor
 bool wire_decode_message(uint8_t type, struct slice payload, struct core_message *ret,
                          struct core_entry **entries, uint32_t *entries_capacity) {
     struct reader r = reader_of(payload);
-    *ret = (struct core_message){.term = reader_u64(&r)};
+    core_message_clear(ret);
+    ret->term = reader_u64(&r);
     switch (type) {
     case WIRE_APPEND:
         ret->type = CORE_MSG_APPEND;

@@ -108,7 +108,7 @@ static void check_committed(struct server *s) {
 
 static void check_digest(struct server *s) {
     uint64_t applied = node_applied_index(s->node);
-    if (applied == s->seen_applied || applied >= INDEXES_MAX)
+    if ((applied == s->seen_applied && !s->misapplied) || applied >= INDEXES_MAX)
         return;
     if (applied < s->seen_applied && node_health(s->node) == HEALTH_SOUND)
         sim_violation("s%d applied index went back from %llu to %llu", s->index,
@@ -117,6 +117,12 @@ static void check_digest(struct server *s) {
     if (s->damaged) /* by us: its node has to find that out by itself */
         return;
     struct hash128 digest = store_digest(node_store(s->node));
+    if (s->misapplied) {
+        /* It may have been repeated, and then changed nothing; or was lost with its process. */
+        s->misapplied =
+            !committed[applied].digest_known || !hash128_equal(committed[applied].digest, digest);
+        return;
+    }
     if (applied > committed_last)
         committed_last = applied;
     if (!committed[applied].digest_known) {

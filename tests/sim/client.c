@@ -316,8 +316,7 @@ static void request_scratch(struct client *c, struct buf *argv) {
         argv_append_strs(argv, "DEL", name, NULL);
         break;
     case 2:
-        argv_append_strs(argv, "SET", name, "some value that is a little longer than the others",
-                         NULL);
+        argv_append_strs(argv, "SET", name, CLIENT_LONG_VALUE, NULL);
         break;
     case 3:
         argv_append_strs(argv, "DEL", "h0", "x1", NULL);

@@ -6,7 +6,6 @@
 
 #include "base/plant.h"
 #include "sim.h"
-#include "store/store_impl.h"
 
 /* ---- the environment ---- */
 
@@ -194,7 +193,7 @@ static void count(struct server *s) {
     stats.asked_again += c->pieces_asked_again - s->counted.pieces_asked_again;
     if (c->repairs != s->counted.repairs ||
         c->snapshots_installed != s->counted.snapshots_installed)
-        s->damaged = false;
+        s->damaged = s->misapplied = false;
     s->counted = *c;
 }
 
@@ -216,9 +215,11 @@ void server_after(struct server *s) {
     check_server(s);
     if (sim.o.hot)
         hot_watch(s);
+    if (sim.o.play)
+        stage_watch(s);
     if (mem_disk_pending(s->disk) > 0 && !s->disk_scheduled) {
         s->disk_scheduled = true;
-        uint64_t latency = 80 + sim_rand(400);
+        uint64_t latency = 80 + sim_rand(400) + s->disk_slow_us;
         if (sim.faults && sim.o.sluggish)
             latency += sim_rand(40000);
         if (sim.faults && sim.o.slow_disk && sim_chance(20))
@@ -267,10 +268,11 @@ void server_start(struct server *s) {
         .log_laggard_bytes = sim.laggard_bytes,
         .snapshot_piece_bytes = 32 * 1024,
         .entries_inflight = sim.entries_inflight,
+        .snapshot_agree_ms = sim.o.misapply ? 3000 : 0,
         .scrub_every_ms = sim.o.damage ? 200 : 2000,
         .pair_grace_ms = 200 + (uint32_t)sim_rand(500),
         .election_timeout_ms = 150,
-        .voters_max = sim.o.hot ? (uint32_t)sim.o.voters : 0,
+        .voters_max = sim.o.hot || sim.o.play ? (uint32_t)sim.o.voters : 0,
         .replace_after_ms = sim.o.replace ? 500 : 0,
         .gate = s->gate,
         /* So that watchers meet the end of the history; the same on all nodes. */
@@ -321,6 +323,7 @@ void server_crash(struct server *s, bool power) {
             sim_at(sim.now_us, home_died, &sim.gateways[g], 0);
     if (power) {
         stats.power_cuts++;
+        s->misapplied = false; /* its store will be made anew */
         snprintf(s->boot_id, sizeof s->boot_id, "boot-%d-%u", s->index, ++s->boots);
     }
     if (sim.faults || s->failed)
@@ -369,34 +372,6 @@ void server_wipe(struct server *s) {
     sim_trace("s%d loses its disk", s->index);
     if (s->node_id != 0)
         server_start(s);
-}
-
-/* A bit of a stored value changes, as it would on a bad disk or in bad memory: the map is writable.
- * Of keys that clients do not look at: until the damage is noticed such a value can be read. */
-void server_damage(struct server *s) {
-    struct store_view *view;
-    struct slice key, value;
-    struct slice found[64];
-    size_t count = 0;
-    if (!s->node || s->damaged || node_health(s->node) != HEALTH_SOUND ||
-        store_view_new(node_store(s->node), &view) != 0)
-        return;
-    CHECK(store_view_begin(view) == 0);
-    int rc = table_first(&view->txn, TABLE_MAIN, &key, &value);
-    for (; rc == 0 && count < ARRAY_COUNT(found);
-         rc = table_next(&view->txn, TABLE_MAIN, &key, &value))
-        if (key.size > 1 && key.data[1] == 'x' && value.size > 4)
-            found[count++] = value;
-    if (count > 0) {
-        struct slice victim = found[rand_below(&sim.damage_rand, count)];
-        ((uint8_t *)(uintptr_t)victim.data)[victim.size - 1] ^=
-            (uint8_t)(1 << rand_below(&sim.damage_rand, 7));
-        s->damaged = true;
-        stats.damages++;
-        sim_trace("s%d a byte of its store changes", s->index);
-    }
-    store_view_end(view);
-    store_view_free(view);
 }
 
 struct server *server_leader(void) {

@@ -116,6 +116,12 @@ static bool was_removed(struct server *s) {
  */
 static void grow(void *arg, uint64_t number) {
     int want = sim.o.voters + (sim.o.hot ? 1 : 0), have = 0;
+    if (stage_servers != 0)
+        want = stage_servers;
+    if (want == STAGE_HANDS_OFF) {
+        sim_at(sim.now_us + 10000, grow, NULL, 0);
+        return;
+    }
     for (int i = 1; i <= SERVERS_MAX; i++) {
         struct server *s = &sim.servers[i];
         if (was_removed(s)) {
@@ -131,7 +137,7 @@ static void grow(void *arg, uint64_t number) {
             have++;
         }
     }
-    sim_at(sim.now_us + (sim.o.churn || sim.o.hot ? 10000 : 100000), grow, NULL, 0);
+    sim_at(sim.now_us + (sim.o.churn || sim.o.hot || sim.o.play ? 10000 : 100000), grow, NULL, 0);
 }
 
 static void sim_begin(void) {
@@ -187,7 +193,7 @@ static void twice_compare(void) {
     }
 }
 
-static void run_until(uint64_t until_us) {
+void sim_run_until(uint64_t until_us) {
     while (heap_size > 0 && heap[0].at_us <= until_us) {
         struct event e = pop();
         sim.now_us = e.at_us;
@@ -238,16 +244,8 @@ static void sim_end(void) {
     nftw(sim.dir, remove_below, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static bool mended(void) {
-    for (int i = 1; i <= SERVERS_MAX; i++)
-        if (sim.servers[i].node && !sim.servers[i].removed &&
-            (sim.servers[i].damaged || node_health(sim.servers[i].node) != HEALTH_SOUND))
-            return false;
-    return true;
-}
-
 static bool settled(void) {
-    return mended() && voters_now() == (uint32_t)sim.o.voters && check_converged();
+    return damage_mended() && voters_now() == (uint32_t)sim.o.voters && check_converged();
 }
 
 enum { SETTLE_LIMIT_US = 20000000 };
@@ -272,27 +270,27 @@ static void settle(void) {
     while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < end) {
         /* A new node that gets one snapshot after the other gets a pause in the end. */
         sim.quiet = end - sim.now_us < SETTLE_LIMIT_US / 2;
-        run_until(sim.now_us + 50000);
+        sim_run_until(sim.now_us + 50000);
     }
     sim.quiet = false;
     clients_mark();
-    run_until(sim.now_us + 300000);
+    sim_run_until(sim.now_us + 300000);
     /* What was sent into the void times out first. */
     for (int i = 0; i < 160 && !clients_progressed(); i++)
-        run_until(sim.now_us + 50000);
+        sim_run_until(sim.now_us + 50000);
     if (!clients_progressed())
         sim_violation("clients stand still %s",
                       server_leader() ? "although there is a leader" : "without a leader");
     sim.quiet = true;
     do
-        run_until(sim.now_us + 50000);
+        sim_run_until(sim.now_us + 50000);
     while ((clients_busy() || !settled() || !watch_caught_up()) && sim.now_us < end);
     if (!server_leader())
         sim_violation("no leader %d s after the last fault", SETTLE_LIMIT_US / 1000000);
     if (voters_now() != (uint32_t)sim.o.voters)
         sim_violation("%u voters %d s after the last fault, not %d", voters_now(),
                       SETTLE_LIMIT_US / 1000000, sim.o.voters);
-    if (!mended())
+    if (!damage_mended())
         sim_violation("a damaged copy was not mended %d s after the last fault",
                       SETTLE_LIMIT_US / 1000000);
     if (!check_converged())
@@ -310,13 +308,13 @@ static void second_act(uint64_t pace_us) {
     sim.faults = true;
     sim_trace("second act");
     sim_at(sim.now_us + 1000, fault_step, NULL, pace_us);
-    run_until(sim.now_us + 100000 + sim_rand(1000000));
+    sim_run_until(sim.now_us + 100000 + sim_rand(1000000));
     struct server *exile = NULL;
     if (sim.o.isolate && sim.o.slow_link && sim_chance(400)) {
         exile = server_leader();
         fault_exile();
         sim.held = true;
-        run_until(sim.now_us + 200000 + sim_rand(1000000));
+        sim_run_until(sim.now_us + 200000 + sim_rand(1000000));
         sim.held = false;
     }
     sim.minority_down = true;
@@ -334,7 +332,7 @@ static void second_act(uint64_t pace_us) {
 /* While a minority is dead the operator removes one that lives. What is left would have no
  * majority, so it must not happen (M4), once the leader can know who is dead. */
 static void blunder(void) {
-    run_until(sim.now_us + 2000000);
+    sim_run_until(sim.now_us + 2000000);
     struct server *living[SERVERS_MAX];
     size_t count = 0;
     for (int i = 1; i <= SERVERS_MAX; i++)
@@ -344,7 +342,7 @@ static void blunder(void) {
     sim_trace("the operator removes s%d, which lives", s->index);
     sim.quiet = false;
     admin_remove(s->node_id);
-    run_until(sim.now_us + 1000000);
+    sim_run_until(sim.now_us + 1000000);
 }
 
 /* The seed chooses what can happen in its run. */
@@ -398,16 +396,8 @@ static void choose(const struct sim_options *base) {
     sim.laggard_bytes = sim_chance(700) ? 1 : 0;
     if (sim.o.duration_ms == 0)
         sim.o.duration_ms = durations[sim_rand(3)];
-}
-
-/* One server at a time, so that most are right. */
-static void damage(void *arg, uint64_t number) {
-    bool any = !mended();
-    if (!sim.faults)
-        return;
-    if (!any)
-        server_damage(&sim.servers[1 + rand_below(&sim.damage_rand, SERVERS_MAX)]);
-    sim_at(sim.now_us + 20000 + rand_below(&sim.damage_rand, 200000), damage, NULL, 0);
+    stage_choose(base);
+    damage_choose(base);
 }
 
 static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
@@ -419,23 +409,26 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
     if (setjmp(sim.failed) == 0) {
         stats.runs++;
         sim_trace("voters %d, disorder %d, sluggish %d, snapshots %d, trailing %llu, replace %d, "
-                  "early %d, hot %d",
+                  "early %d, hot %d, play %d",
                   sim.o.voters, sim.o.disorder, sim.o.sluggish, sim.o.snapshots,
-                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early, sim.o.hot);
+                  (unsigned long long)sim.trailing_bytes, sim.o.replace, sim.o.early, sim.o.hot,
+                  (int)sim.o.play);
         sim_begin();
         sim.faults = sim.o.early;
         if (sim.o.early)
-            run_until(5000 + sim_rand(200000));
+            sim_run_until(5000 + sim_rand(200000));
         else
             while (voters_now() != (uint32_t)sim.o.voters && sim.now_us < SETTLE_LIMIT_US)
-                run_until(sim.now_us + 50000);
+                sim_run_until(sim.now_us + 50000);
+        if (sim.o.play)
+            stage_play();
         sim.faults = true;
         sim_at(sim.now_us + 1000, fault_step, NULL, sim.o.hot ? 500000 : paces[sim_rand(4)]);
-        if (sim.o.damage)
-            sim_at(sim.now_us + 1000, damage, NULL, 0);
-        run_until(sim.now_us + sim.o.duration_ms * 1000);
+        damage_begin();
+        sim_run_until(sim.now_us + sim.o.duration_ms * 1000);
         settle();
-        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && sim_chance(400)) {
+        if (sim.o.voters >= 3 && !sim.o.replace && !sim.o.churn && !sim.o.hot && !sim.o.play &&
+            sim_chance(400)) {
             second_act(paces[sim_rand(2)]);
             settle();
             if (sim_chance(300)) {
@@ -459,7 +452,8 @@ static void print_stats(void) {
            "partitions %lu, connections reset %lu, pauses %lu, nodes stopped by their disk %lu, "
            "elections %lu, "
            "snapshots %lu, installs %lu (%lu resumed, %lu other sources, %lu pieces again), "
-           "damages %lu (repairs %lu, scrubs %lu, digests compared %lu), joins "
+           "damages %lu, entries misapplied %lu (repairs %lu, scrubs %lu, digests compared %lu), "
+           "joins "
            "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu (%lu of them direct), stale reads %lu, gateways lost %lu, leaps "
            "of time %lu, "
@@ -468,19 +462,20 @@ static void print_stats(void) {
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
            stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
-           stats.source_changes, stats.asked_again, stats.damages, stats.repairs, stats.scrubs,
-           stats.checks, stats.joins, stats.removals, stats.deaths, stats.wipes, stats.writes,
-           stats.reads, stats.direct, stats.stale_reads, stats.gateway_deaths, stats.leaps,
-           stats.unknown, stats.not_applied, stats.replayed, stats.watched, stats.watch_resets,
-           stats.undecided, stats.violations);
+           stats.source_changes, stats.asked_again, stats.damages, stats.misapplied, stats.repairs,
+           stats.scrubs, stats.checks, stats.joins, stats.removals, stats.deaths, stats.wipes,
+           stats.writes, stats.reads, stats.direct, stats.stale_reads, stats.gateway_deaths,
+           stats.leaps, stats.unknown, stats.not_applied, stats.replayed, stats.watched,
+           stats.watch_resets, stats.undecided, stats.violations);
 }
 
-/* A CHECK that fails inside the code under test is a violation like any other, but leaves nothing
- * to go on with. */
-static void on_abort(int signum) {
+/* A CHECK that fails inside the code under test, or the library falling over what it must not be
+ * given, is a violation like any other, but leaves nothing to go on with. */
+static void on_crash(int signum) {
     stats.violations++;
-    printf("VIOLATION seed=%llu t=%.3f ms: a check failed\n", (unsigned long long)sim.seed,
-           (double)sim.now_us / 1000.0);
+    printf("VIOLATION seed=%llu t=%.3f ms: %s\n", (unsigned long long)sim.seed,
+           (double)sim.now_us / 1000.0,
+           signum == SIGABRT ? "a check failed" : "it reaches for memory that is not there");
     nftw(sim.dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     print_stats();
     fflush(stdout);
@@ -616,7 +611,10 @@ int main(int argc, char **argv) {
         perror(sim.dir);
         return 2;
     }
-    signal(SIGABRT, on_abort);
+    signal(SIGABRT, on_crash);
+#ifndef __SANITIZE_ADDRESS__ /* which tells more */
+    signal(SIGSEGV, on_crash);
+#endif
     for (uint64_t seed = from; seed <= to && !(until_violation && stats.violations); seed++) {
         twice.count = 0;
         twice.mode = both ? TWICE_RECORD : TWICE_OFF;

@@ -51,7 +51,9 @@ struct sim_options {
     bool hot;      /* members change all the time, and faults are aimed at that (hot.c) */
     bool move;     /* nodes come back under other addresses */
     bool damage;   /* bytes of a store change */
+    bool misapply; /* and entries are applied wrongly */
     bool early;    /* faults begin while the cluster is being built */
+    enum play { PLAY_NONE, PLAY_RIVALS, PLAY_ROLLBACK, PLAY_OVERWRITE } play; /* stage.c */
     uint64_t duration_ms;
     int verbose;
 };
@@ -69,6 +71,7 @@ struct server {
     unsigned life;         /* of this address: counts lost disks */
     unsigned incarnation, boots;
     bool disk_scheduled;
+    uint64_t disk_slow_us; /* each of its jobs takes so much longer */
     uint64_t tick_at_us, tick_seq;
     uint64_t clock_ms, wall_skew_ms;
     uint32_t clock_rate; /* of its clocks, in 1/1024 */
@@ -81,7 +84,8 @@ struct server {
     struct list jobs;     /* background jobs waiting */
     struct node_counters counted;
     struct store_gate *gate;
-    bool damaged; /* a byte of its store was changed, and is not mended yet */
+    bool misapplied; /* its store has applied an entry as another one, and is not mended yet */
+    bool damaged;    /* a byte of its store was changed, and is not mended yet */
 };
 
 struct slink {
@@ -139,11 +143,11 @@ struct sim {
 extern struct sim sim;
 
 struct sim_stats {
-    uint64_t undecided, stale_reads, gateway_deaths, leaps, damages, repairs, checks, scrubs, runs,
-        events, messages, lost_messages, crashes, power_cuts, restarts, partitions, resets,
-        elections, background, installs, resumed, source_changes, asked_again, joins, removals,
-        deaths, wipes, pauses, writes, reads, direct, unknown, not_applied, replayed, io_errors,
-        violations, watched, watch_resets;
+    uint64_t undecided, stale_reads, gateway_deaths, leaps, damages, misapplied, repairs, checks,
+        scrubs, runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
+        resets, elections, background, installs, resumed, source_changes, asked_again, joins,
+        removals, deaths, wipes, pauses, writes, reads, direct, unknown, not_applied, replayed,
+        io_errors, violations, watched, watch_resets;
 };
 extern struct sim_stats stats;
 
@@ -151,6 +155,7 @@ typedef void (*event_fn)(void *arg, uint64_t number);
 void sim_at(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
 /* The argument is freed by the function, or with the run. */
 void sim_at_owned(uint64_t at_us, event_fn fn, void *arg, uint64_t number);
+void sim_run_until(uint64_t until_us);
 void sim_trace(const char *fmt, ...) PRINTF_LIKE(1, 2);
 _Noreturn void sim_violation(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static inline uint64_t sim_rand(uint64_t below) {
@@ -167,8 +172,7 @@ void server_crash(struct server *s, bool power);
 /* It comes back under another address, if it knows those of all others: who forgets where the
  * others are, and is not where they look for it, is lost. */
 bool server_may_move(const struct server *s);
-void server_move(struct server *s); /* down */
-void server_damage(struct server *s);
+void server_move(struct server *s);  /* down */
 void server_wipe(struct server *s);  /* down: its disk is lost */
 void server_after(struct server *s); /* after every call into its node */
 struct server *server_leader(void);
@@ -188,6 +192,11 @@ void fault_choose(void);                      /* draws what this run is about */
 void fault_heal(void);                        /* nothing is cut or slow any more */
 void fault_hand_over(void);                   /* the leader is asked to */
 void fault_exile(void); /* the leader is cut off, and the others have slow links */
+
+/* damage.c */
+void damage_choose(const struct sim_options *base);
+void damage_begin(void);
+bool damage_mended(void); /* every copy is right, and its node says so */
 
 /* aim.c */
 void aim_at_message(const struct server *from, const struct server *to, uint8_t type);
@@ -210,7 +219,15 @@ void hot_begin(void);
 void hot_watch(struct server *s);       /* after every call into its node */
 void hot_removal_answered(uint64_t id); /* it has happened, or will not */
 
+/* stage.c */
+extern int stage_servers; /* that the cluster is to have meanwhile; 0: as always */
+enum { STAGE_HANDS_OFF = -1 };
+void stage_choose(const struct sim_options *base);
+void stage_watch(struct server *s); /* after every call into its node */
+void stage_play(void);
+
 /* client.c */
+#define CLIENT_LONG_VALUE "some value that is a little longer than the others"
 void clients_begin(void);
 void clients_reconnect(struct gateway_sim *g); /* it died, and another one takes its place */
 void clients_check_end(void);

@@ -59,7 +59,8 @@ def freeze_leader(lab, seconds=2.0):
     return done.over()
 
 
-def isolate_leader(lab, seconds):
+def isolate_leader(lab, seconds=12):
+    """Longer than a request's time limit."""
     done = Round(wait_leader(lab))
     lab.isolate(done.node)
     steady(seconds)
@@ -130,6 +131,25 @@ def errors_say_what_became(history):
         assert any(said), f"client {client} was told: {text}"
 
 
+def only_the_cut_off_waited(history, rounds):
+    """What clients of a leader without the others are told while it is cut off: no result, and an error in time that says
+    what became of the request. Nobody else sees an error, and no connection breaks. Returns what they were told."""
+    assert not history.malformed, f"malformed answers: {history.malformed[:3]}"
+    assert not history.broken, f"{len(history.broken)} connections broke, the first: {history.broken[:3]}"
+    errors_say_what_became(history)
+    limits_kept(history)
+    for client, at, text in history.errors:
+        mine = [r for r in rounds if r.begin <= at < r.end and client in history.clients_of(r.node)]
+        assert mine, f"client {client} of {history.addresses[client]} was told: {text}"
+    told = {"ok": 0, "no": 0, "unknown": 0}
+    for r in rounds:
+        # What was under way when the cut came may still have had its majority.
+        for op in history.ended(r.begin + 1, r.healed, history.clients_of(r.node)):
+            told[op.outcome] += 1
+    assert told["ok"] == 0, f"{told['ok']} requests had a result on the wrong side of the cut"
+    return told
+
+
 def limits_kept(history):
     """An answer comes within the time limit. (A node that is frozen answers when it goes on: not for its clients.)"""
     late = [o for o in history.ops if o.took > LIMIT_SECONDS]
@@ -153,3 +173,9 @@ def report(lab, history, rounds, title, out=print):
     out(f"  median {statistics.median(waits) * 1000:.0f} ms, worst {max(waits) * 1000:.0f} ms; "
         f"{len(history.errors)} errors")
     return waits
+
+
+def report_cut_off(history, rounds, told, out=print):
+    waits = [history.longest(r.begin, r.end, history.clients_of(r.node)) for r in rounds]
+    out(f"  the cut-off side: {told['ok']} results, {told['no']} not applied, {told['unknown']} unknown; longest wait "
+        f"median {statistics.median(waits):.2f} s, worst {max(waits):.2f} s")

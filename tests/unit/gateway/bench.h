@@ -67,5 +67,9 @@ void fake_upstream_answer(struct upstream *up, size_t i);
 /* Answers it so, without executing (a read) or although it was executed (a write). */
 void fake_upstream_answer_with(struct upstream *up, size_t i, enum upstream_outcome outcome,
                                const char *reply);
+/* Its time limit ends it, unsent. */
+void fake_upstream_time_out(struct upstream *up, size_t i);
+/* Whether it came too late to be sent. */
+bool fake_upstream_late(const struct upstream *up, size_t i);
 size_t fake_upstream_forgotten(const struct upstream *up);
 size_t fake_upstream_flushes(const struct upstream *up);

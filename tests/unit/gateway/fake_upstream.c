@@ -119,7 +119,7 @@ void upstream_submit(struct upstream *up, struct upstream_request *req) {
     assert_true(argv_check(buf_slice(&req->packed_argv)));
     struct fake_request *f = &up->pending[up->pending_count++];
     *f = (struct fake_request){.req = req};
-    if (req->kind == UPSTREAM_WRITE)
+    if (req->kind == UPSTREAM_WRITE && !req->late)
         execute_write(up, f);
 }
 
@@ -146,6 +146,17 @@ void fake_upstream_answer_with(struct upstream *up, size_t i, enum upstream_outc
     buf_fini(&f.reply);
     buf_fini(&f.req->packed_argv);
     f.req->done(f.req, outcome, 0, slice_str(reply));
+}
+
+void fake_upstream_time_out(struct upstream *up, size_t i) {
+    assert_true(i < up->pending_count);
+    up->pending[i].req->timed_out = true;
+    fake_upstream_answer_with(up, i, UPSTREAM_NOT_APPLIED, "-UNAVAILABLE x\r\n");
+}
+
+bool fake_upstream_late(const struct upstream *up, size_t i) {
+    assert_true(i < up->pending_count);
+    return up->pending[i].req->late;
 }
 
 void upstream_forget(struct upstream *up, struct upstream_request *req) {

@@ -296,6 +296,42 @@ static void test_watch(void **state) {
     bench_free(b);
 }
 
+/* What waited behind a request that was not answered in time has waited as long. */
+static void test_late(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_redis(b);
+    fake_stream_feed_str(f, "WATCH a\r\nGET a\r\nSET a 1\r\nGET a\r\nSET ");
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    assert_false(fake_upstream_late(b->up, 0));
+    fake_upstream_time_out(b->up, 0);
+    bench_turn(b);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(fake_upstream_pending(b->up), 1);
+        assert_true(fake_upstream_late(b->up, 0));
+        fake_upstream_time_out(b->up, 0);
+        bench_turn(b);
+    }
+    assert_int_equal(fake_upstream_pending(b->up), 0);
+    assert_string_equal(bench_received(f), "-UNAVAILABLE x\r\n-UNAVAILABLE x\r\n"
+                                           "-UNAVAILABLE x\r\n-UNAVAILABLE x\r\n");
+    /* What began before and comes now is late, too; what follows is not. */
+    fake_stream_feed_str(f, "a 2\r\n");
+    bench_turn(b);
+    assert_true(fake_upstream_late(b->up, 0));
+    fake_upstream_time_out(b->up, 0);
+    bench_talk(b, f, "GET a\r\n", "-UNAVAILABLE x\r\n$-1\r\n");
+    /* Refused for another reason: nothing has waited in vain. */
+    fake_stream_feed_str(f, "WATCH a\r\nGET a\r\n");
+    bench_turn(b);
+    fake_upstream_answer_with(b->up, 0, UPSTREAM_NOT_APPLIED, "-BUSY x\r\n");
+    bench_turn(b);
+    assert_false(fake_upstream_late(b->up, 0));
+    bench_settle(b);
+    assert_string_equal(bench_received(f), "-BUSY x\r\n$-1\r\n");
+    bench_free(b);
+}
+
 /* Reads and writes of one connection are never under way together; answers keep their order. */
 static void test_order(void **state) {
     struct bench *b = bench_new(NULL);
@@ -463,15 +499,15 @@ static void test_every_split(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_talk),  cmocka_unit_test(test_data),
-        cmocka_unit_test(test_hello),       cmocka_unit_test(test_version_of_asking),
-        cmocka_unit_test(test_client),      cmocka_unit_test(test_client_reply),
-        cmocka_unit_test(test_config),      cmocka_unit_test(test_command),
-        cmocka_unit_test(test_info),        cmocka_unit_test(test_multi),
-        cmocka_unit_test(test_multi_local), cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_order),       cmocka_unit_test(test_mixed_pipeline),
-        cmocka_unit_test(test_outcomes),    cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_small_talk),     cmocka_unit_test(test_data),
+        cmocka_unit_test(test_hello),          cmocka_unit_test(test_version_of_asking),
+        cmocka_unit_test(test_client),         cmocka_unit_test(test_client_reply),
+        cmocka_unit_test(test_config),         cmocka_unit_test(test_command),
+        cmocka_unit_test(test_info),           cmocka_unit_test(test_multi),
+        cmocka_unit_test(test_multi_local),    cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_late),           cmocka_unit_test(test_order),
+        cmocka_unit_test(test_mixed_pipeline), cmocka_unit_test(test_outcomes),
+        cmocka_unit_test(test_malformed),      cmocka_unit_test(test_every_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -412,6 +412,7 @@ static void test_time_limits(void **state) {
                 "-UNAVAILABLE no leader answered in time; applied: no\r\n");
     assert_done(&read, UPSTREAM_NOT_APPLIED,
                 "-UNAVAILABLE no node answered in time; applied: no\r\n");
+    assert_true(sent.up.timed_out && refused.up.timed_out && read.up.timed_out);
     /* The one in doubt keeps its sequence, is asked again, and holds acked_below. */
     assert_int_equal(status_of(&t.f).pending_requests, 1);
     struct request next = {0};
@@ -430,6 +431,30 @@ static void test_time_limits(void **state) {
     assert_int_equal(sent.done, 1);
     assert_done(&next, UPSTREAM_DONE, "+N\r\n");
     assert_int_equal(status_of(&t.f).pending_requests, 0);
+    fake_fini(&t.f);
+}
+
+/* It waited elsewhere until its time was over: refused with the next call, and never sent. */
+static void test_late(void **state) {
+    struct trio t;
+    struct request late = {.up.late = true}, read = {.up.late = true}, next = {0};
+    trio_init(&t);
+    request_submit(&t.f, &late, UPSTREAM_WRITE, "L");
+    request_submit(&t.f, &read, UPSTREAM_READ, "R");
+    request_submit(&t.f, &next, UPSTREAM_WRITE, "N");
+    fake_turn(&t.f);
+    const char *refused =
+        "-UNAVAILABLE it waited for one that was not answered in time; applied: no\r\n";
+    assert_done(&late, UPSTREAM_NOT_APPLIED, refused);
+    assert_done(&read, UPSTREAM_NOT_APPLIED, refused);
+    assert_true(late.up.timed_out && read.up.timed_out);
+    node_take(t.n[1]);
+    assert_string_equal(t.n[1]->items[t.n[1]->item_count - 1].name, "N");
+    for (size_t i = 0; i < t.n[1]->item_count; i++)
+        assert_true(t.n[1]->items[i].name[0] != 'L' && t.n[1]->items[i].name[0] != 'R');
+    node_answer_all(&t.f, t.n[1]);
+    assert_done(&next, UPSTREAM_DONE, "+N\r\n");
+    assert_false(next.up.timed_out);
     fake_fini(&t.f);
 }
 
@@ -1153,6 +1178,7 @@ int main(void) {
         cmocka_unit_test(test_link_break_resends),
         cmocka_unit_test(test_busy_and_refused),
         cmocka_unit_test(test_time_limits),
+        cmocka_unit_test(test_late),
         cmocka_unit_test(test_not_leader_leaves_doubt),
         cmocka_unit_test(test_forget),
         cmocka_unit_test(test_limits),

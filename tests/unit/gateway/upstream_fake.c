@@ -375,6 +375,7 @@ void request_submit_sized(struct fake *f, struct request *r, enum upstream_kind 
     r->up.min_index = before.min_index;
     r->up.timeout_ms = before.timeout_ms;
     r->up.repeat = before.repeat;
+    r->up.late = before.late;
     r->up.done = on_done;
     uint8_t *value = xcalloc(1, bytes + 1);
     struct slice args[] = {slice_str(name), slice_of(value, bytes)};

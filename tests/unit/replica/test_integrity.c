@@ -71,6 +71,51 @@ static void test_digests_go_into_the_log(void **state) {
     rig_free(r);
 }
 
+/* A snapshot of a wrong copy, taken before anybody has noticed, is dropped; a right one counts. */
+static void test_a_snapshot_waits_for_the_others(void **state) {
+    struct rig *r = rig_new();
+    for (unsigned i = 1; i <= 3; i++)
+        r->servers[i].options.snapshot_agree_ms = 60000;
+    struct rig_link *l = three(r, 0);
+    struct node *n = r->servers[3].node;
+    static char filler[40000];
+    memset(filler, 'g', sizeof filler - 1);
+    uint64_t taken = n->counters.snapshots_taken, index = n->snapshot.index;
+    assert_true(taken > 0); /* although one of the others, too, had to agree */
+    damage(r, 3, "a");
+    rig_set(l, 5, "a", "another");
+    rig_set(l, 6, "filler", filler);
+    RIG_UNTIL(r, n->health != HEALTH_SOUND, 1000);
+    assert_int_equal(n->snapshot.index, index);
+    RIG_UNTIL(r, n->health == HEALTH_SOUND, 2000);
+    RIG_UNTIL(r, n->counters.snapshots_taken > taken, 5000);
+    assert_int_equal(n->counters.repairs, 1);
+    expect_sound(r, 3);
+    rig_free(r);
+}
+
+/* Nobody says anything: after a while it counts all the same. */
+static void test_a_snapshot_does_not_wait_for_ever(void **state) {
+    struct rig *r = rig_new();
+    for (unsigned i = 1; i <= 3; i++)
+        r->servers[i].options.snapshot_agree_ms = 2000;
+    struct rig_link *l = three(r, 0);
+    struct node *n = r->servers[3].node;
+    static char filler[40000];
+    memset(filler, 'g', sizeof filler - 1);
+    uint64_t taken = n->counters.snapshots_taken;
+    r->servers[3].hold_jobs = true; /* what is taken holds all that was written */
+    rig_set(l, 5, "filler", filler);
+    RIG_UNTIL(r, node_applied_index(n) == node_applied_index(r->servers[1].node), 100);
+    r->cut[1][3] = r->cut[2][3] = true;
+    r->servers[3].hold_jobs = false;
+    rig_run(r, 1000);
+    assert_true(n->take_done);
+    assert_int_equal(n->counters.snapshots_taken, taken);
+    RIG_UNTIL(r, n->counters.snapshots_taken > taken, 3000);
+    rig_free(r);
+}
+
 /* What was damaged is changed: the digest that is kept up goes wrong. Most voters are right. */
 static void test_a_follower_that_differs(void **state) {
     struct rig *r = rig_new();
@@ -253,6 +298,8 @@ int main(int argc, char **argv) {
     plant_by_arguments(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_digests_go_into_the_log),
+        cmocka_unit_test(test_a_snapshot_waits_for_the_others),
+        cmocka_unit_test(test_a_snapshot_does_not_wait_for_ever),
         cmocka_unit_test(test_a_follower_that_differs),
         cmocka_unit_test(test_a_leader_that_differs),
         cmocka_unit_test(test_a_scrub_finds_it),
