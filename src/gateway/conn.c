@@ -461,6 +461,22 @@ static bool conn_write_out(struct conn *c) {
     return some;
 }
 
+void conn_write_now(struct conn *c) {
+    if (c->stream && !c->doomed)
+        conn_write_out(c);
+}
+
+/* The client has ended its side, and is owed an answer that never ends. */
+static bool conn_is_left(const struct conn *c) {
+    if (!c->eof)
+        return false;
+    LIST_FOREACH (it, (struct list *)&c->line) {
+        if (LIST_ENTRY(it, struct conn_request, node)->endless)
+            return true;
+    }
+    return false;
+}
+
 static void conn_end_doomed(struct conn *c) {
     c->state = CONN_CLOSING;
     c->shut = true;
@@ -471,7 +487,7 @@ void conn_turn_end(struct conn *c) {
     bool more;
     if (c->state == CONN_CLOSED)
         return;
-    if (c->doomed) {
+    if (c->doomed || conn_is_left(c)) {
         conn_end_doomed(c);
         return;
     }

@@ -9,6 +9,7 @@
 #include "gateway/http_conn.h"
 #include "gateway/parked.h"
 #include "gateway/redis_conn.h"
+#include "gateway/watch_hub.h"
 
 /* ---- shared ------------------------------------------------------------------------------------
  */
@@ -139,6 +140,7 @@ static void options_fill(struct gateway_options *o) {
     DEFAULT(http_head_bytes_max, HTTP1_HEAD_BYTES_MAX);
     DEFAULT(http_body_timeout_ms, 30000);
     DEFAULT(write_stall_timeout_ms, 60000);
+    DEFAULT(session_ttl_ms, (uint64_t)30 * 24 * 60 * 60 * 1000);
     DEFAULT(redis_port, 6379);
 #undef DEFAULT
 }
@@ -158,6 +160,10 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     pool_init(&gw->http_conns, http_conn_bytes());
     pool_init(&gw->parkeds, sizeof(struct parked));
     gw->started_ms = gateway_now_ms(gw);
+    gw->watch = watch_hub_new(&(struct watch_hub_env){.upstream = upstream,
+                                                      .now_ms = gw->env.now_ms,
+                                                      .env = gw->env.env,
+                                                      .metrics = &gw->metrics});
     pthread_mutex_lock(&shared->mutex);
     list_push_back(&shared->gateways, &gw->shared_node);
     pthread_mutex_unlock(&shared->mutex);
@@ -177,6 +183,7 @@ void gateway_free(struct gateway *gw) {
     free_list(&gw->dead);
     parked_free_all(gw);
     CHECK(gw->conn_count == 0 && gw->busy_count == 0 && gw->warm_count == 0);
+    watch_hub_free(gw->watch);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
@@ -313,6 +320,7 @@ void gateway_sweep_part(struct gateway *gw, uint32_t parts) {
     conn_cool(gw, now_ms, idle);
     sweep_resting(gw, now_ms, idle);
     parked_sweep(gw, now_ms, idle);
+    watch_hub_sweep(gw->watch);
     if (gw->draining && !gw->grace_over && now_ms - gw->draining_ms >= GATEWAY_GRACE_MS) {
         gw->grace_over = true;
         drain_idle(gw);
@@ -326,5 +334,6 @@ void gateway_sweep(struct gateway *gw) {
 void gateway_drain(struct gateway *gw) {
     gw->draining = true;
     gw->draining_ms = gateway_now_ms(gw);
+    watch_hub_drain(gw->watch);
     drain_idle(gw);
 }

@@ -199,6 +199,8 @@ void http_plan_refuse_large(struct http_plan *plan, const struct gateway *gw) {
 uint64_t http_plan_body_limit(const struct http_plan *plan, const struct gateway *gw) {
     if (!plan->route || plan->route->body == BODY_NONE)
         return DISCARD_BYTES_MAX;
+    if (plan->route->body == BODY_DOCUMENT)
+        return DISCARD_BYTES_MAX;
     return plan->route->body == BODY_TXN ? gw->options.txn_bytes_max : gw->options.value_bytes_max;
 }
 

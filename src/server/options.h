@@ -63,6 +63,8 @@ struct option_list {
       "count all records up against the digest this often; 0: never")                              \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
+    X(session_ttl, DURATION, "session-ttl", "TIME", ROLES_CLIENTS, "30d",                          \
+      "forget the session of a visitor (/v1/session) who did not come for so long")                \
     X(per_address, COUNT, "per-address", "N", ROLES_CLIENTS, "0",                                  \
       "connections of one client address at most (IPv6: of one /64); 0: no limit")                 \
     X(rate_limit, TEXT, "rate-limit", "N/s[,BURST]", ROLES_CLIENTS, "",                            \

@@ -5,8 +5,8 @@
 #include "base/reader.h"
 
 enum {
-    STATE_FORMAT = 3, /* of the whole environment: raised when any record changes its meaning */
-    STATE_BYTES = 4 + 10 * 8 + 3 * 16 + 2 * 8 * STORE_DB_COUNT + 4,
+    STATE_FORMAT = 4, /* of the whole environment: raised when any record changes its meaning */
+    STATE_BYTES = 4 + 13 * 8 + 4 * 16 + 2 * 8 * STORE_DB_ALL + 4,
     MEMBERSHIP_FORMAT = 1,
 };
 #define STATE_KEY "state"
@@ -46,12 +46,16 @@ int state_load(struct env_txn *t, struct state *ret_state) {
     s.session_count = reader_u64(&r);
     s.once_count = reader_u64(&r);
     s.once_bytes = reader_u64(&r);
+    s.change_floor = reader_u64(&r);
+    s.change_count = reader_u64(&r);
+    s.change_bytes = reader_u64(&r);
     s.once_sum = reader_hash(&r);
     s.record_sum = reader_hash(&r);
     s.session_sum = reader_hash(&r);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    s.change_sum = reader_hash(&r);
+    for (int i = 0; i < STORE_DB_ALL; i++)
         s.key_count[i] = reader_u64(&r);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         s.expiring_count[i] = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
     if (!reader_done(&r) || crc != crc32c(0, slice_of(bytes.data, bytes.size - 4)))
@@ -73,15 +77,20 @@ int state_save(struct env_txn *t, const struct state *s) {
     at = put64(at, s->session_count);
     at = put64(at, s->once_count);
     at = put64(at, s->once_bytes);
+    at = put64(at, s->change_floor);
+    at = put64(at, s->change_count);
+    at = put64(at, s->change_bytes);
     at = put64(at, s->once_sum.low);
     at = put64(at, s->once_sum.high);
     at = put64(at, s->record_sum.low);
     at = put64(at, s->record_sum.high);
     at = put64(at, s->session_sum.low);
     at = put64(at, s->session_sum.high);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    at = put64(at, s->change_sum.low);
+    at = put64(at, s->change_sum.high);
+    for (int i = 0; i < STORE_DB_ALL; i++)
         at = put64(at, s->key_count[i]);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         at = put64(at, s->expiring_count[i]);
     CHECK(at == bytes + sizeof bytes - 4);
     put_u32le(at, crc32c(0, slice_of(bytes, sizeof bytes - 4)));
@@ -89,7 +98,7 @@ int state_save(struct env_txn *t, const struct state *s) {
 }
 
 struct hash128 state_digest(const struct state *s) {
-    uint8_t bytes[8 * 8], *at = bytes;
+    uint8_t bytes[11 * 8], *at = bytes;
     at = put64(at, s->time_ms);
     at = put64(at, s->hash_seed);
     at = put64(at, s->next_object_id);
@@ -97,15 +106,19 @@ struct hash128 state_digest(const struct state *s) {
     at = put64(at, s->data_bytes);
     at = put64(at, state_key_count(s));
     at = put64(at, s->once_count);
-    put64(at, s->once_bytes);
+    at = put64(at, s->once_bytes);
+    at = put64(at, s->change_floor);
+    at = put64(at, s->change_count);
+    put64(at, s->change_bytes);
     struct hash128 counters = hash128(slice_of(bytes, sizeof bytes));
     struct hash128 requests = hash128_add(s->session_sum, s->once_sum);
-    return hash128_add(counters, hash128_add(s->record_sum, requests));
+    struct hash128 data = hash128_add(s->record_sum, s->change_sum);
+    return hash128_add(counters, hash128_add(data, requests));
 }
 
 uint64_t state_key_count(const struct state *s) {
     uint64_t sum = 0;
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         sum += s->key_count[i];
     return sum;
 }

@@ -1,6 +1,7 @@
 /* store_verify(): everything that is kept up incrementally, computed again from the records. */
 #include <errno.h>
 
+#include "store/changes.h"
 #include "store/check_impl.h"
 #include "store/once.h"
 
@@ -10,7 +11,7 @@ struct verifying {
     uint64_t data_bytes;
     uint64_t data_records; /* met in data */
     uint64_t expiring;
-    uint64_t key_count[STORE_DB_COUNT], expiring_count[STORE_DB_COUNT];
+    uint64_t key_count[STORE_DB_ALL], expiring_count[STORE_DB_ALL];
     store_verify_fn on_bytes; /* NULL: nobody wants to know */
     void *ctx;
     uint64_t bytes; /* since it was called */
@@ -108,7 +109,7 @@ static int check_indexes(struct verifying *v, struct slice main_key, const struc
 
 static int check_record(struct verifying *v, struct slice main_key, struct slice bytes) {
     struct main_record m;
-    if (main_key.size < 1 || main_key.data[0] >= STORE_DB_COUNT)
+    if (main_key.size < 1 || main_key.data[0] >= STORE_DB_ALL)
         return -EBADMSG;
     int rc = record_decode(main_key, bytes, &m);
     if (rc)
@@ -154,7 +155,7 @@ static int verify(struct verifying *v, struct hash128 *ret_digest, uint64_t *ret
         return rc;
     if ((rc = session_verify(&view->txn, &found.session_count, &found.session_sum)))
         return rc;
-    if ((rc = once_verify(&view->txn, &found)))
+    if ((rc = once_verify(&view->txn, &found)) || (rc = changes_verify(&view->txn, &found)))
         return rc;
     found.record_sum = v->record_sum;
     found.data_bytes = v->data_bytes;
