@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/parked.h"
+
 enum {
     /* A buffer that grew beyond this is given back when it is empty. */
     KEEP_BYTES = 16 * 1024,
@@ -14,18 +16,66 @@ enum {
 static void conn_charge(struct conn *c) {
     struct gateway_metrics *m = &c->gw->metrics;
     uint64_t in = c->in.capacity + c->ops->held_bytes(c);
-    uint64_t out = c->out.capacity + (c->stream ? stream_pending_bytes(c->stream) : 0);
+    uint64_t out = c->out.capacity + (c->stream ? stream_pending_bytes(c->stream) : 0) +
+                   (c->ops->queued_bytes ? c->ops->queued_bytes(c) : 0);
     METRIC_ADD(m, input_bytes, in - c->in_charged);
     METRIC_ADD(m, output_bytes, out - c->out_charged);
     c->in_charged = in;
     c->out_charged = out;
 }
 
-static size_t conn_unwritten_bytes(const struct conn *c) {
+size_t conn_unwritten_bytes(const struct conn *c) {
     return c->out.size + (c->stream ? stream_pending_bytes(c->stream) : 0);
 }
 
+/* ---- busy, idle, at rest -----------------------------------------------------------------------
+ */
+
+static void conn_move(struct conn *c, enum conn_place place) {
+    struct gateway *gw = c->gw;
+    struct list *lists[] = {
+        [CONN_BUSY] = &gw->conns, [CONN_IDLE] = &gw->idle, [CONN_RESTING] = &gw->resting};
+    gw->busy_count += (uint32_t)(place == CONN_BUSY) - (uint32_t)(c->place == CONN_BUSY);
+    gw->warm_count += (uint32_t)(place == CONN_IDLE) - (uint32_t)(c->place == CONN_IDLE);
+    c->place = (uint8_t)place;
+    list_remove(&c->node);
+    if (place != CONN_NOWHERE)
+        list_push_back(lists[place], &c->node);
+}
+
+static void conn_rest(struct conn *c) {
+    CHECK(c->place == CONN_IDLE);
+    if (c->ops->rest(c))
+        parked_take_over(c);
+    else
+        conn_move(c, CONN_RESTING);
+}
+
+/* At the turn's end: is there anything left that it waits for, or that waits for it? */
+static void conn_settle(struct conn *c) {
+    struct gateway *gw = c->gw;
+    if (!c->ops->rest || c->place != CONN_BUSY || c->state != CONN_OPEN || c->doomed || c->eof ||
+        c->paused || c->line_count > 0 || c->in.size > 0 || stream_pending_bytes(c->stream) > 0 ||
+        !c->ops->is_idle(c))
+        return;
+    conn_move(c, CONN_IDLE);
+    if (gw->warm_count > CONN_WARM_MAX)
+        conn_rest(LIST_ENTRY(list_first(&gw->idle), struct conn, node));
+}
+
+void conn_cool(struct gateway *gw, uint64_t now_ms, uint32_t most) {
+    struct list *first;
+    while (most-- > 0 && (first = list_first(&gw->idle)) != NULL) {
+        struct conn *c = LIST_ENTRY(first, struct conn, node);
+        if (now_ms - c->active_ms < CONN_WARM_MS)
+            break;
+        conn_rest(c);
+    }
+}
+
 void conn_mark_dirty(struct conn *c) {
+    if (c->place == CONN_IDLE || c->place == CONN_RESTING)
+        conn_move(c, CONN_BUSY);
     if (list_empty(&c->dirty_node))
         list_push_back(&c->gw->dirty, &c->dirty_node);
 }
@@ -41,7 +91,7 @@ bool conn_may_parse(const struct conn *c) {
 }
 
 bool conn_may_submit(const struct conn *c, enum conn_order order) {
-    return order == CONN_ORDER_NONE || c->in_flight == 0 || c->order == order;
+    return order == CONN_ORDER_NONE || c->in_flight == 0 || c->order == order || c->unordered;
 }
 
 void conn_wait(struct conn *c) {
@@ -151,6 +201,12 @@ static void conn_advance(struct conn *c) {
         c->line_count--;
         conn_request_free(r);
     }
+    if (first) {
+        /* It is the first now: what it has written in pieces goes out, and what comes goes on. */
+        struct conn_request *r = LIST_ENTRY(first, struct conn_request, node);
+        buf_append_slice(&c->out, buf_slice(&r->reply));
+        buf_fini(&r->reply);
+    }
     if (c->line_count == 0)
         c->holding = false;
 }
@@ -172,6 +228,24 @@ void conn_request_done(struct conn_request *r) {
     r->answered = true;
     conn_advance(c);
     conn_mark_dirty(c);
+}
+
+void conn_request_stream(struct conn_request *r) {
+    r->streaming = true;
+    conn_mark_dirty(r->conn);
+}
+
+size_t conn_request_unsent(const struct conn_request *r) {
+    return conn_unwritten_bytes(r->conn) + r->reply.size;
+}
+
+/* Lets the first request's answer in pieces go on while there is room. `more` may end it. */
+static void conn_more(struct conn *c) {
+    struct list *first = list_first(&c->line);
+    struct conn_request *r = first ? LIST_ENTRY(first, struct conn_request, node) : NULL;
+    if (r && r->streaming && !r->answered && r->ops->more && !c->ops->flush && !c->doomed &&
+        !c->shut && conn_unwritten_bytes(c) < CONN_ROOM_BYTES)
+        r->ops->more(r);
 }
 
 void conn_flight_begin(struct conn *c, enum conn_order order, uint64_t bytes) {
@@ -269,32 +343,43 @@ void conn_abort(struct conn *c) {
     conn_mark_dirty(c);
 }
 
-static void conn_forget_line(struct conn *c) {
-    struct list *first;
-    while ((first = list_first(&c->line)) != NULL) {
-        struct conn_request *r = LIST_ENTRY(first, struct conn_request, node);
-        if (r->submitted) {
-            upstream_forget(c->gw->upstream, &r->up);
-            conn_flight_end(c, r->bytes);
-        }
-        if (!r->answered && r->ops->cancel)
-            r->ops->cancel(r);
-        c->line_count--;
-        conn_request_free(r);
+void conn_request_leave(struct conn_request *r) {
+    struct conn *c = r->conn;
+    c->line_count--;
+    conn_request_free(r);
+    conn_mark_dirty(c);
+}
+
+void conn_request_cancel(struct conn_request *r) {
+    struct conn *c = r->conn;
+    if (r->submitted) {
+        upstream_forget(c->gw->upstream, &r->up);
+        conn_flight_end(c, r->bytes);
     }
+    if (!r->answered && r->ops->cancel)
+        r->ops->cancel(r);
+    c->line_count--;
+    conn_request_free(r);
+}
+
+void conn_forget_line(struct conn *c) {
+    struct list *first;
+    while ((first = list_first(&c->line)) != NULL)
+        conn_request_cancel(LIST_ENTRY(first, struct conn_request, node));
 }
 
 static void conn_on_close(void *ctx, int error) {
     struct conn *c = ctx;
     (void)error; /* a client may go away in any way it likes */
     c->state = CONN_CLOSED;
+    gateway_client_left(c->gw, c->stream);
     c->stream = NULL;
     conn_forget_line(c);
     buf_fini(&c->in);
     buf_fini(&c->out);
     conn_charge(c);
     list_remove(&c->dirty_node);
-    list_remove(&c->node);
+    conn_move(c, CONN_NOWHERE);
     list_push_back(&c->gw->dead, &c->node);
 }
 
@@ -314,7 +399,7 @@ static void nobody_on_close(void *ctx, int error) {
     (void)ctx;
     (void)error;
 }
-static const struct stream_handler nobody_handler = {
+const struct stream_handler conn_nobody = {
     .on_read = nobody_on_read,
     .on_close = nobody_on_close,
 };
@@ -327,21 +412,17 @@ void conn_init(struct conn *c, struct gateway *gw, const struct conn_ops *ops, s
     c->active_ms = c->moved_ms = gateway_now_ms(gw);
     list_init(&c->line);
     list_init(&c->dirty_node);
-    list_push_back(&gw->conns, &c->node);
-    gw->conn_count++;
+    list_init(&c->node);
+    conn_move(c, CONN_BUSY);
+    gateway_count_clients(gw, 1);
     stream_set_handler(s, &conn_handler, c);
-}
-
-void conn_refuse(struct stream *s, struct slice answer) {
-    stream_set_handler(s, &nobody_handler, NULL);
-    if (answer.size > 0)
-        stream_write(s, answer);
-    stream_close(s);
+    conn_mark_dirty(c); /* it is idle unless something happens */
 }
 
 void conn_free(struct conn *c) {
     if (c->stream) {
-        stream_set_handler(c->stream, &nobody_handler, NULL);
+        gateway_client_left(c->gw, c->stream);
+        stream_set_handler(c->stream, &conn_nobody, NULL);
         stream_close(c->stream);
         c->stream = NULL;
     }
@@ -349,8 +430,8 @@ void conn_free(struct conn *c) {
     buf_fini(&c->in);
     buf_fini(&c->out);
     list_remove(&c->dirty_node);
-    list_remove(&c->node);
-    c->gw->conn_count--;
+    conn_move(c, CONN_NOWHERE);
+    gateway_count_clients(c->gw, -1);
     METRIC_ADD(&c->gw->metrics, input_bytes, -c->in_charged);
     METRIC_ADD(&c->gw->metrics, output_bytes, -c->out_charged);
     c->ops->free(c);
@@ -359,7 +440,10 @@ void conn_free(struct conn *c) {
 /* ---- the turn ----------------------------------------------------------------------------------
  */
 
-static void conn_write_out(struct conn *c) {
+/* True when there was something. */
+static bool conn_write_out(struct conn *c) {
+    if (c->ops->flush && !c->shut)
+        c->ops->flush(c);
     if (c->out.size > 0 && !c->shut) {
         bool idle_before = stream_pending_bytes(c->stream) == 0;
         METRIC_ADD(&c->gw->metrics, sent_bytes_total, c->out.size);
@@ -370,29 +454,42 @@ static void conn_write_out(struct conn *c) {
             c->moved_bytes = stream_pending_bytes(c->stream);
         }
     }
+    bool some = c->out.size > 0;
     buf_reset(&c->out);
     if (c->out.capacity > KEEP_BYTES || c->line_count == 0)
         buf_fini(&c->out);
+    return some;
+}
+
+static void conn_end_doomed(struct conn *c) {
+    c->state = CONN_CLOSING;
+    c->shut = true;
+    stream_close(c->stream);
 }
 
 void conn_turn_end(struct conn *c) {
+    bool more;
     if (c->state == CONN_CLOSED)
         return;
     if (c->doomed) {
-        c->state = CONN_CLOSING;
-        c->shut = true;
-        stream_close(c->stream);
+        conn_end_doomed(c);
         return;
     }
     /* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile. */
-    do
-        conn_write_out(c);
-    while (c->state == CONN_OPEN && conn_parse_held(c));
+    do {
+        conn_more(c);
+        more = conn_write_out(c);
+    } while ((c->state == CONN_OPEN && conn_parse_held(c)) || more);
+    if (c->doomed) {
+        conn_end_doomed(c);
+        return;
+    }
     if (c->eof && c->state == CONN_OPEN && !c->waiting && !c->holding && conn_may_parse(c))
         conn_finish(c); /* what is left in `in` will never be complete */
-    if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0)
+    if (c->gw->draining && c->in.size == 0 && c->line_count == 0 && c->ops->held_bytes(c) == 0 &&
+        !gateway_has_grace(c->gw, c))
         conn_finish(c);
-    if (c->out.size > 0)
+    if (c->out.size > 0 || c->ops->flush)
         conn_write_out(c);
     if (c->state == CONN_CLOSING) {
         buf_fini(&c->in);
@@ -406,6 +503,7 @@ void conn_turn_end(struct conn *c) {
     }
     conn_charge(c);
     conn_update_pause(c);
+    conn_settle(c);
 }
 
 void conn_sweep(struct conn *c, uint64_t now_ms) {

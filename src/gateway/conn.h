@@ -10,7 +10,8 @@
  * writes. A request of the other kind waits, and everything behind it with it: parsing stops and
  * the bytes stay where they are. So a read after a write sees the write, and a read before a write
  * does not. (A parser may send a small read up as a write: redis_conn.c.) A barrier (conn_hold())
- * stops parsing until the line is empty.
+ * stops parsing until the line is empty. HTTP/2 has no order between its streams: there the line
+ * only counts, and answers leave it as they come (http2_conn.c).
  *
  * Time: a request's limit begins when it is sent up. When it ends one that others wait for, they
  * have waited as long, and are refused with it (late_bytes): the limit holds for a pipeline too.
@@ -20,7 +21,19 @@
  * kernel pushes back on the client.
  *
  * Memory: an idle connection owns no buffers. `in` exists only while a request is incomplete or
- * waits.
+ * waits. One that stays idle is put to rest: an HTTP connection is *parked*, which leaves nothing
+ * of it but the stream and a struct parked (gateway/parked.h), and comes back with the next byte.
+ *
+ * Lists, so that what happens once a second costs by what is going on and not by who is there:
+ *
+ *     busy  gw->conns    something is unfinished; swept once a second
+ *     idle  gw->idle     nothing is; the longest idle first. After CONN_WARM_MS, or when there are
+ *                        more than CONN_WARM_MAX, the first is put to rest
+ *     rest  gw->resting  what stays a struct conn at rest (Redis), the longest idle first
+ *     --    gw->parked   struct parked, the longest idle first; gw->fresh: those that have not said
+ *                        anything yet
+ *
+ * conn_mark_dirty() makes any connection busy; the turn's end finds out that it is idle again.
  *
  * Life:
  *     OPEN ---> CLOSING ------------> CLOSED   (freed at the turn's end)
@@ -40,9 +53,14 @@
 
 enum {
     CONN_AHEAD_BYTES = 64 * 1024,
+    CONN_WARM_MS = 1000,
+    CONN_WARM_MAX = 16384,
+    /* An answer in pieces is asked for more while less than this is unwritten. */
+    CONN_ROOM_BYTES = 256 * 1024,
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_CLOSED };
+enum conn_place { CONN_NOWHERE, CONN_BUSY, CONN_IDLE, CONN_RESTING };
 enum conn_order { CONN_ORDER_NONE, CONN_ORDER_READ, CONN_ORDER_WRITE };
 
 struct conn_ops {
@@ -57,8 +75,22 @@ struct conn_ops {
     void (*overload)(struct conn *c);
     /* Bytes of unfinished requests that are held outside `in`. */
     size_t (*held_bytes)(const struct conn *c);
+    /* For a protocol whose answers do not go out in the order of the line; both may be NULL. Called
+     * at the turn's end, before `out` is written, also while CLOSING: appends to `out` what may go
+     * out now, up to CONN_ROOM_BYTES beyond what is unwritten. */
+    void (*flush)(struct conn *c);
+    /* Bytes of answers that wait outside `out`. */
+    size_t (*queued_bytes)(const struct conn *c);
     /* Frees the protocol's struct, conn included. */
     void (*free)(struct conn *c);
+    /* It has been idle for a while. True: a struct parked keeps all that has to be known, and the
+     * conn may be freed. False: it has given back what memory it could, and stays. NULL: this
+     * protocol's connections are never at rest, and are swept as long as they live. */
+    bool (*rest)(struct conn *c);
+    /* A conn of this kind for a parked stream that wakes up. Only where rest() can be true. */
+    struct conn *(*revive)(struct gateway *gw, struct stream *s);
+    /* Whether there is nothing unfinished besides what struct conn knows. */
+    bool (*is_idle)(const struct conn *c);
 };
 
 struct conn_request;
@@ -70,6 +102,8 @@ struct conn_request_ops {
     /* The client is gone before the answer: let go of upstream requests other than `up`. NULL:
      * none. */
     void (*cancel)(struct conn_request *r);
+    /* There is room for more of an answer in pieces (conn_request_stream()). May be NULL. */
+    void (*more)(struct conn_request *r);
     void (*free)(struct conn_request *r);
 };
 
@@ -83,6 +117,7 @@ struct conn_request {
     uint64_t bytes;   /* of the packed argv, for the limit */
     bool submitted;
     bool answered;
+    bool streaming; /* its answer has begun and comes in pieces */
 };
 
 struct conn {
@@ -90,7 +125,7 @@ struct conn {
     struct gateway *gw;
     struct stream *stream; /* NULL when CLOSED */
     enum conn_state state;
-    struct list node;       /* gw->conns, or gw->dead */
+    struct list node;       /* gw->conns, gw->idle, gw->resting, or gw->dead */
     struct list dirty_node; /* gw->dirty */
     struct buf in;
     size_t late_bytes; /* of `in`: they were there when the time of a request was over */
@@ -101,6 +136,7 @@ struct conn {
     uint64_t in_flight_bytes;
     enum conn_order order; /* of those in flight */
     uint64_t write_index;  /* newest index at which a write of this connection was applied */
+    bool unordered;        /* the requests of this protocol do not wait for each other */
     bool waiting;          /* the next request must wait until nothing is in flight */
     bool holding;          /* a barrier: until the line is empty */
     bool paused;
@@ -108,6 +144,8 @@ struct conn {
     bool shut;          /* stream_shutdown() was called */
     bool doomed;        /* to be ended at once, at the turn's end */
     bool parsing;       /* inside ops->parse */
+    uint8_t place;      /* enum conn_place: which of the gateway's lists it is in */
+    uint32_t requests;  /* that were taken from it, for the limit */
     uint64_t active_ms; /* when bytes came or went last */
     uint64_t moved_ms;  /* when unwritten answers were last seen to shrink or begin */
     size_t moved_bytes; /* how many were unwritten then */
@@ -119,8 +157,8 @@ struct conn {
 /* Takes the stream. The conn is embedded in the protocol's struct, zeroed. */
 void conn_init(struct conn *c, struct gateway *gw, const struct conn_ops *ops, struct stream *s);
 
-/* Writes `answer` as far as it goes at once, and closes: for clients there is no room for. */
-void conn_refuse(struct stream *s, struct slice answer);
+/* For streams that nobody listens to any more: what they still say is thrown away. */
+extern const struct stream_handler conn_nobody;
 
 /* ---- for parsers ---- */
 
@@ -142,6 +180,20 @@ void conn_submit(struct conn_request *r, enum upstream_kind kind, uint16_t db,
 /* Where a request's answer goes, and that it is complete (frees r). */
 struct buf *conn_request_out(struct conn_request *r);
 void conn_request_done(struct conn_request *r);
+/* The answer has begun and goes on in pieces: conn_request_out() is written again and again (a
+ * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
+ * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
+void conn_request_stream(struct conn_request *r);
+/* For a protocol with a flush(): the request's answer went its own way, or it is given up (its
+ * upstream request is forgotten, `cancel` called). Frees r. */
+void conn_request_leave(struct conn_request *r);
+void conn_request_cancel(struct conn_request *r);
+/* Gives up all of them. */
+void conn_forget_line(struct conn *c);
+/* Bytes of its answer, and of those before it, that are not written. */
+size_t conn_request_unsent(const struct conn_request *r);
+/* Bytes written on this connection that the client has not taken. */
+size_t conn_unwritten_bytes(const struct conn *c);
 /* Where bytes go that are known at once and stand behind everything in the line. Valid until the
  * next call of any function here. */
 struct buf *conn_answer(struct conn *c);
@@ -161,5 +213,7 @@ void conn_mark_dirty(struct conn *c);
 /* By gateway_turn_end() and gateway_sweep(). */
 void conn_turn_end(struct conn *c);
 void conn_sweep(struct conn *c, uint64_t now_ms);
+/* By the sweep: puts to rest what has been idle for CONN_WARM_MS, at most `most` of them. */
+void conn_cool(struct gateway *gw, uint64_t now_ms, uint32_t most);
 /* Forgets unanswered requests and frees. */
 void conn_free(struct conn *c);

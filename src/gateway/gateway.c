@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "gateway/client_limits.h"
 #include "gateway/conn.h"
 #include "gateway/http_conn.h"
+#include "gateway/parked.h"
 #include "gateway/redis_conn.h"
 
 /* ---- shared ------------------------------------------------------------------------------------
@@ -16,6 +18,7 @@ struct gateway_shared {
     struct list gateways; /* of struct gateway.shared_node */
     struct list clients;  /* of struct client_entry.node */
     uint64_t next_client_id;
+    uint32_t connection_count; /* atomic */
     char *settings[GATEWAY_SETTINGS_MAX];
     size_t setting_sizes[GATEWAY_SETTINGS_MAX];
     char run_id[41];
@@ -133,6 +136,7 @@ static void options_fill(struct gateway_options *o) {
     DEFAULT(txn_bytes_max, 16u << 20);
     DEFAULT(http_idle_timeout_ms, 75000);
     DEFAULT(http_head_timeout_ms, 10000);
+    DEFAULT(http_head_bytes_max, HTTP1_HEAD_BYTES_MAX);
     DEFAULT(http_body_timeout_ms, 30000);
     DEFAULT(write_stall_timeout_ms, 60000);
     DEFAULT(redis_port, 6379);
@@ -147,9 +151,12 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     gw->env = *env;
     gw->shared = shared;
     gw->upstream = upstream;
-    list_init(&gw->conns);
-    list_init(&gw->dirty);
-    list_init(&gw->dead);
+    struct list *lists[] = {&gw->conns,  &gw->idle,    &gw->resting, &gw->fresh,
+                            &gw->parked, &gw->leaving, &gw->dirty,   &gw->dead};
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
+        list_init(lists[i]);
+    pool_init(&gw->http_conns, http_conn_bytes());
+    pool_init(&gw->parkeds, sizeof(struct parked));
     gw->started_ms = gateway_now_ms(gw);
     pthread_mutex_lock(&shared->mutex);
     list_push_back(&shared->gateways, &gw->shared_node);
@@ -165,41 +172,77 @@ static void free_list(struct list *conns) {
 
 void gateway_free(struct gateway *gw) {
     free_list(&gw->conns);
+    free_list(&gw->idle);
+    free_list(&gw->resting);
     free_list(&gw->dead);
-    CHECK(gw->conn_count == 0);
+    parked_free_all(gw);
+    CHECK(gw->conn_count == 0 && gw->busy_count == 0 && gw->warm_count == 0);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
+    pool_fini(&gw->http_conns);
+    pool_fini(&gw->parkeds);
     buf_fini(&gw->scratch);
+    buf_fini(&gw->access_line);
     free(gw);
 }
 
-static bool admit(struct gateway *gw) {
-    bool room = gw->conn_count < gw->options.connections_max && !gw->draining;
-    if (room)
+void gateway_count_clients(struct gateway *gw, int more) {
+    gw->conn_count += (uint32_t)more;
+    __atomic_fetch_add(&gw->shared->connection_count, (uint32_t)more, __ATOMIC_RELAXED);
+}
+
+enum admission { ADMITTED, NO_ROOM, TOO_MANY_OF_IT };
+
+static enum admission admit(struct gateway *gw, const struct stream *s) {
+    bool room = __atomic_load_n(&gw->shared->connection_count, __ATOMIC_RELAXED) <
+                    gw->options.connections_max &&
+                !gw->draining;
+    enum admission a =
+        !room ? NO_ROOM
+        : gw->options.limits && !client_limits_enter(gw->options.limits, stream_peer_ip(s))
+            ? TOO_MANY_OF_IT
+            : ADMITTED;
+    if (a == ADMITTED)
         METRIC_ADD(&gw->metrics, connections_accepted_total, 1);
-    else
+    else if (a == NO_ROOM)
         METRIC_ADD(&gw->metrics, connections_refused_total, 1);
-    return room;
+    else
+        METRIC_ADD(&gw->metrics, connections_limited_total, 1);
+    return a;
 }
 
 void gateway_add_http(struct gateway *gw, struct stream *s) {
-    if (admit(gw)) {
+    struct buf answer = {0};
+    switch (admit(gw, s)) {
+    case ADMITTED:
         http_conn_new(gw, s);
         return;
+    case NO_ROOM:
+        http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
+                              gateway_wall_ms(gw), false);
+        break;
+    case TOO_MANY_OF_IT:
+        http_put_bare_problem(&answer, 429, "there are too many connections from this address",
+                              gateway_wall_ms(gw), false);
+        break;
     }
-    struct buf answer = {0};
-    http_put_bare_problem(&answer, 503, "the server has no room for one more connection",
-                          gateway_wall_ms(gw), false);
-    conn_refuse(s, buf_slice(&answer));
+    parked_refuse(gw, s, buf_slice(&answer));
     buf_fini(&answer);
 }
 
 void gateway_add_redis(struct gateway *gw, struct stream *s) {
-    if (admit(gw))
+    switch (admit(gw, s)) {
+    case ADMITTED:
         redis_conn_new(gw, s);
-    else
-        conn_refuse(s, slice_str("-ERR max number of clients reached\r\n"));
+        break;
+    case NO_ROOM:
+        parked_refuse(gw, s, slice_str("-ERR max number of clients reached\r\n"));
+        break;
+    case TOO_MANY_OF_IT:
+        parked_refuse(gw, s, slice_str("-ERR too many connections from this address\r\n"));
+        break;
+    }
 }
 
 void gateway_turn_end(struct gateway *gw) {
@@ -215,18 +258,73 @@ void gateway_turn_end(struct gateway *gw) {
     upstream_flush(gw->upstream);
 }
 
-/* Looks at every connection: some tens of nanoseconds each, so that a second's sweep over 20,000
- * costs about a millisecond, and no timer has to be moved at every request. */
-void gateway_sweep(struct gateway *gw) {
-    uint64_t now_ms = gateway_now_ms(gw);
-    LIST_FOREACH_SAFE (it, &gw->conns) {
-        conn_sweep(LIST_ENTRY(it, struct conn, node), now_ms);
+void gateway_client_left(struct gateway *gw, const struct stream *s) {
+    if (gw->options.limits)
+        client_limits_leave(gw->options.limits, stream_peer_ip(s));
+}
+
+/* ---- time --------------------------------------------------------------------------------------
+ */
+
+enum { SWEEP_IDLE_MIN = 256 }; /* idle connections looked at in one part of a sweep, at the least */
+
+bool gateway_has_grace(const struct gateway *gw, const struct conn *c) {
+    return c->ops->revive && !gw->grace_over && gw->draining_ms - c->active_ms < GATEWAY_GRACE_MS;
+}
+
+static void mark_all(struct list *conns) {
+    LIST_FOREACH_SAFE (it, conns) {
+        conn_mark_dirty(LIST_ENTRY(it, struct conn, node));
     }
+}
+
+static void drain_idle(struct gateway *gw) {
+    mark_all(&gw->conns);
+    mark_all(&gw->idle);
+    mark_all(&gw->resting);
+    parked_drain(gw, gw->draining_ms, gw->grace_over ? 0 : GATEWAY_GRACE_MS);
+}
+
+/* What is busy is swept in turns: each call takes its share off the front and puts it behind. */
+static void sweep_busy(struct gateway *gw, uint64_t now_ms, uint32_t count) {
+    for (; count > 0 && !list_empty(&gw->conns); count--) {
+        struct list *first = list_first(&gw->conns);
+        list_remove(first);
+        list_push_back(&gw->conns, first);
+        conn_sweep(LIST_ENTRY(first, struct conn, node), now_ms);
+    }
+}
+
+/* Those at rest are in the order in which their time is over. */
+static void sweep_resting(struct gateway *gw, uint64_t now_ms, uint32_t most) {
+    struct list *first;
+    while (most-- > 0 && (first = list_first(&gw->resting)) != NULL) {
+        struct conn *c = LIST_ENTRY(first, struct conn, node);
+        c->ops->check_time(c, now_ms);
+        if (c->place == CONN_RESTING)
+            break;
+    }
+}
+
+void gateway_sweep_part(struct gateway *gw, uint32_t parts) {
+    uint64_t now_ms = gateway_now_ms(gw);
+    uint32_t idle = gw->conn_count / parts + SWEEP_IDLE_MIN;
+    sweep_busy(gw, now_ms, (gw->busy_count + parts - 1) / parts);
+    conn_cool(gw, now_ms, idle);
+    sweep_resting(gw, now_ms, idle);
+    parked_sweep(gw, now_ms, idle);
+    if (gw->draining && !gw->grace_over && now_ms - gw->draining_ms >= GATEWAY_GRACE_MS) {
+        gw->grace_over = true;
+        drain_idle(gw);
+    }
+}
+
+void gateway_sweep(struct gateway *gw) {
+    gateway_sweep_part(gw, 1);
 }
 
 void gateway_drain(struct gateway *gw) {
     gw->draining = true;
-    LIST_FOREACH (it, &gw->conns) {
-        conn_mark_dirty(LIST_ENTRY(it, struct conn, node));
-    }
+    gw->draining_ms = gateway_now_ms(gw);
+    drain_idle(gw);
 }

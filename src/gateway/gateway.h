@@ -21,22 +21,27 @@
 #include <pthread.h>
 
 #include "base/list.h"
+#include "base/pool.h"
 #include "gateway/metrics.h"
 #include "gateway/upstream.h"
 #include "net/stream.h"
 
+struct access_log;
+struct client_limits;
 struct conn;
 struct node_gauges;
+struct tls_server;
 
 struct gateway_env {
     uint64_t (*now_ms)(void *env);  /* monotonic */
     uint64_t (*wall_ms)(void *env); /* since 1970, for Date, TIME and INFO */
+    uint64_t (*now_us)(void *env);  /* the clock of now_ms, finer; NULL: that one */
     void *env;
 };
 
 /* 0 means the default, which stands behind each. */
 struct gateway_options {
-    uint32_t connections_max;        /* 20,000 */
+    uint32_t connections_max;        /* of all gateways that share: 20,000 */
     uint32_t pipeline_requests_max;  /* unanswered requests of one connection: 1,024 */
     uint64_t pipeline_bytes_max;     /* and their bytes; one may be larger: 8 MiB */
     uint64_t output_bytes_max;       /* unwritten answers after which we stop reading: 1 MiB */
@@ -45,12 +50,17 @@ struct gateway_options {
     uint32_t value_bytes_max;        /* one value, one argument, one body: 64 MiB */
     uint32_t txn_bytes_max;          /* a body of POST /v1/txn, a queue of MULTI: 16 MiB */
     uint32_t http_idle_timeout_ms;   /* between requests: 75,000 */
+    uint32_t http_requests_max;      /* of one connection; 0: no limit */
+    uint32_t http_head_bytes_max;    /* of a request: 32 KiB, which is also the most */
     uint32_t http_head_timeout_ms;  /* from a request's first byte to the end of its head: 10,000 */
     uint32_t http_body_timeout_ms;  /* for a body, plus one second a KiB received: 30,000 */
     uint32_t redis_idle_timeout_ms; /* 0: never, as Redis */
-    uint32_t write_stall_timeout_ms; /* a client that takes nothing of its answers: 60,000 */
-    uint32_t upstream_timeout_ms;    /* time limit of a request; 0: the upstream's */
-    uint16_t redis_port;             /* as INFO and CLIENT LIST report it */
+    uint32_t write_stall_timeout_ms;     /* a client that takes nothing of its answers: 60,000 */
+    uint32_t upstream_timeout_ms;        /* time limit of a request; 0: the upstream's */
+    uint16_t redis_port;                 /* as INFO and CLIENT LIST report it */
+    const struct access_log *access_log; /* borrowed; NULL: none */
+    struct client_limits *limits;        /* by address, borrowed; NULL: there are none */
+    struct tls_server *tls; /* whose certificates are reported, borrowed; NULL: there is none */
     const struct node_gauges *node; /* of the node in this process, borrowed; NULL: there is none */
 };
 
@@ -64,12 +74,20 @@ struct gateway {
     struct gateway_shared *shared;
     struct upstream *upstream;
     struct gateway_metrics metrics;
-    struct list conns; /* of struct conn */
-    struct list dirty; /* conns with something to do at the turn's end */
-    struct list dead;  /* closed, freed at the turn's end */
-    uint32_t conn_count;
+    struct list conns;         /* of struct conn with something unfinished; see gateway/conn.h */
+    struct list idle, resting; /* of struct conn */
+    struct list fresh, parked, leaving; /* of struct parked */
+    struct list dirty;                  /* conns with something to do at the turn's end */
+    struct list dead;                   /* closed, freed at the turn's end */
+    struct pool http_conns, parkeds;    /* of struct http_conn, struct parked */
+    uint32_t conn_count;                /* all clients */
+    uint32_t busy_count, warm_count;    /* of the lists conns and idle */
+    uint32_t refusal_count;             /* clients that are being refused, in `leaving` */
     bool draining;
-    struct buf scratch; /* for one neutral reply being made; never held across calls */
+    bool grace_over;
+    uint64_t draining_ms;   /* since when */
+    struct buf access_line; /* the line being made */
+    struct buf scratch;     /* for one neutral reply being made; never held across calls */
     struct list shared_node;
     uint64_t started_ms;    /* monotonic */
     uint64_t warn_again_ms; /* when a client's mischief may be logged again */
@@ -88,16 +106,31 @@ void gateway_add_redis(struct gateway *gw, struct stream *s);
 
 /* Parses what waited, writes what was gathered, and flushes the upstream. */
 void gateway_turn_end(struct gateway *gw);
-/* Time limits. */
+/* Time limits: looks at everything that may be due. */
 void gateway_sweep(struct gateway *gw);
-/* Orderly stop: idle connections are closed at the turn's end, the others after their answers. */
+/* The same in bounded steps: one of `parts` equal parts of what is busy, and some of what is idle.
+ * Called `parts` times a second it does what gateway_sweep() does, without holding a turn up. */
+void gateway_sweep_part(struct gateway *gw, uint32_t parts);
+/* Orderly stop: connections are closed after their answers, and idle ones at the turn's end. An
+ * HTTP client that was heard of within GATEWAY_GRACE_MS may be about to send a request: it is given
+ * as long to do so, and told to close by the answer. */
 void gateway_drain(struct gateway *gw);
+enum { GATEWAY_GRACE_MS = 500 };
+/* Whether an idle connection is still given time. */
+bool gateway_has_grace(const struct gateway *gw, const struct conn *c);
+/* A client that was admitted is gone; its stream still has its address. */
+void gateway_client_left(struct gateway *gw, const struct stream *s);
+/* Every struct conn and struct parked counts, here and for the process. */
+void gateway_count_clients(struct gateway *gw, int more);
 static inline bool gateway_is_drained(const struct gateway *gw) {
     return gw->conn_count == 0;
 }
 
 static inline uint64_t gateway_now_ms(const struct gateway *gw) {
     return gw->env.now_ms(gw->env.env);
+}
+static inline uint64_t gateway_now_us(const struct gateway *gw) {
+    return gw->env.now_us ? gw->env.now_us(gw->env.env) : gateway_now_ms(gw) * 1000;
 }
 static inline uint64_t gateway_wall_ms(const struct gateway *gw) {
     return gw->env.wall_ms(gw->env.env);

@@ -4,12 +4,23 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SWEEP_MS = 1000, BACKLOG = 1024 };
+#include "base/log.h"
+
+enum {
+    BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
+    /* As Redis has it; an idle client may stay for ever. */
+    REDIS_KEEPALIVE_S = 300,
+    /* A second's sweep is done in parts, so that none of them holds a turn up for long. */
+    SWEEP_PARTS = 4,
+    SWEEP_PARTS_BUSY = 20,
+    SWEEP_BUSY_COUNT = 4000, /* connections with something unfinished that make it busy */
+};
 
 struct gateway_net {
     struct loop *loop;
     struct gateway *gw; /* NULL once stopped */
-    struct listener *http, *redis;
+    struct listener *listeners[GATEWAY_PORT_COUNT];
+    struct tls_acceptor *acceptors[GATEWAY_PORT_COUNT]; /* of those over TLS */
     struct timer *sweep;
     struct timer *drain_limit;
     void (*drained)(void *ctx);
@@ -17,20 +28,25 @@ struct gateway_net {
     bool drain_over;
 };
 
-static uint64_t clock_ms(clockid_t id) {
+static uint64_t clock_us(clockid_t id) {
     struct timespec now;
     CHECK(clock_gettime(id, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 static uint64_t real_now_ms(void *env) {
     (void)env;
-    return clock_ms(CLOCK_MONOTONIC);
+    return clock_us(CLOCK_MONOTONIC) / 1000;
 }
 static uint64_t real_wall_ms(void *env) {
     (void)env;
-    return clock_ms(CLOCK_REALTIME);
+    return clock_us(CLOCK_REALTIME) / 1000;
 }
-const struct gateway_env gateway_real_env = {.now_ms = real_now_ms, .wall_ms = real_wall_ms};
+static uint64_t real_now_us(void *env) {
+    (void)env;
+    return clock_us(CLOCK_MONOTONIC);
+}
+const struct gateway_env gateway_real_env = {
+    .now_ms = real_now_ms, .wall_ms = real_wall_ms, .now_us = real_now_us};
 
 static void on_http(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
@@ -40,6 +56,46 @@ static void on_redis(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
     gateway_add_redis(n->gw, s);
 }
+
+/* TCP connections, whose handshakes come first. */
+static void on_https(void *ctx, struct stream *s) {
+    struct gateway_net *n = ctx;
+    tls_acceptor_take(n->acceptors[GATEWAY_HTTPS], s);
+}
+static void on_rediss(void *ctx, struct stream *s) {
+    struct gateway_net *n = ctx;
+    tls_acceptor_take(n->acceptors[GATEWAY_REDISS], s);
+}
+
+static void count_handshake(struct gateway_net *n, const struct stream *s) {
+    METRIC_ADD(&n->gw->metrics, tls_handshakes_total, 1);
+    METRIC_ADD(&n->gw->metrics, tls_resumed_total, tls_resumed(s));
+}
+static void on_tls_http(void *ctx, struct stream *s) {
+    count_handshake(ctx, s);
+    on_http(ctx, s);
+}
+static void on_tls_redis(void *ctx, struct stream *s) {
+    count_handshake(ctx, s);
+    on_redis(ctx, s);
+}
+static void on_tls_failure(void *ctx, const char *reason) {
+    struct gateway_net *n = ctx;
+    METRIC_ADD(&n->gw->metrics, tls_handshakes_failed_total, 1);
+    log_debug("tls-handshake-failed", "reason=%s", log_quote(slice_str(reason)));
+}
+
+static const struct {
+    accept_fn on_accept;
+    void (*on_stream)(void *ctx, struct stream *s); /* over TLS; NULL: plain */
+    const char *alpn;
+    int keepalive_s; /* of TCP; 0: none, all connections have time limits */
+} ports[GATEWAY_PORT_COUNT] = {
+    [GATEWAY_HTTP] = {on_http, NULL, NULL, 0},
+    [GATEWAY_REDIS] = {on_redis, NULL, NULL, REDIS_KEEPALIVE_S},
+    [GATEWAY_HTTPS] = {on_https, on_tls_http, "h2,http/1.1", 0},
+    [GATEWAY_REDISS] = {on_rediss, on_tls_redis, "", REDIS_KEEPALIVE_S},
+};
 
 static void check_drained(struct gateway_net *n) {
     if (!n->drained || (!gateway_is_drained(n->gw) && !n->drain_over))
@@ -57,8 +113,10 @@ static void on_turn_end(void *ctx) {
 
 static void on_sweep(void *ctx) {
     struct gateway_net *n = ctx;
-    gateway_sweep(n->gw);
-    timer_set(n->sweep, loop_now_ms(n->loop) + SWEEP_MS);
+    bool busy = n->gw->busy_count > SWEEP_BUSY_COUNT || n->gw->draining;
+    uint32_t parts = busy ? SWEEP_PARTS_BUSY : SWEEP_PARTS;
+    gateway_sweep_part(n->gw, parts);
+    timer_set(n->sweep, loop_now_ms(n->loop) + 1000 / parts);
 }
 
 static void on_drain_limit(void *ctx) {
@@ -66,66 +124,86 @@ static void on_drain_limit(void *ctx) {
     n->drain_over = true; /* the turn's end says so */
 }
 
-static int listen_at(struct gateway_net *n, const char *text, int backlog, accept_fn fn,
-                     struct listener **ret_listener) {
+static int listen_at(struct gateway_net *n, enum gateway_port which,
+                     const struct gateway_net_options *o) {
+    int backlog = o->backlog ? o->backlog : BACKLOG;
     struct address at;
-    if (!text)
+    if (!o->addresses[which])
         return 0;
-    if (!address_parse(text, &at))
+    if (!address_parse(o->addresses[which], &at))
         return -EINVAL;
-    return listener_new(n->loop, &at, true, backlog, fn, n, ret_listener);
+    if (ports[which].on_stream) {
+        const struct tls_acceptor_handler handler = {
+            .on_stream = ports[which].on_stream, .on_failure = on_tls_failure, .ctx = n};
+        CHECK(o->tls != NULL);
+        n->acceptors[which] = tls_acceptor_new(n->loop, o->tls, ports[which].alpn,
+                                               n->gw->options.http_head_timeout_ms, &handler);
+    }
+    return listener_new(n->loop, &at, true, backlog, ports[which].on_accept, n,
+                        &n->listeners[which]);
 }
 
 static void stop_listening(struct gateway_net *n) {
-    if (n->http)
-        listener_free(n->http);
-    if (n->redis)
-        listener_free(n->redis);
-    n->http = n->redis = NULL;
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++) {
+        listener_free(n->listeners[i]);
+        n->listeners[i] = NULL;
+    }
+}
+
+static void stop_accepting(struct gateway_net *n) {
+    stop_listening(n);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++) {
+        tls_acceptor_free(n->acceptors[i]);
+        n->acceptors[i] = NULL;
+    }
 }
 
 int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net_options *options,
                     struct gateway_net **ret_net) {
     struct gateway_net *n = xcalloc(1, sizeof *n);
-    int backlog = options->backlog ? options->backlog : BACKLOG;
+    int rc = 0;
     n->loop = l;
     n->gw = gw;
-    int rc = listen_at(n, options->http_address, backlog, on_http, &n->http);
-    if (rc == 0)
-        rc = listen_at(n, options->redis_address, backlog, on_redis, &n->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT && rc == 0; i++)
+        rc = listen_at(n, (enum gateway_port)i, options);
     if (rc < 0) {
-        stop_listening(n);
+        stop_accepting(n);
         free(n);
         return rc;
     }
-    if (n->redis)
-        gw->options.redis_port = listener_port(n->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (n->listeners[i])
+            listener_set_keepalive(n->listeners[i], ports[i].keepalive_s);
+    if (n->listeners[GATEWAY_REDIS])
+        gw->options.redis_port = listener_port(n->listeners[GATEWAY_REDIS]);
     n->sweep = timer_new(l, on_sweep, n);
-    timer_set(n->sweep, loop_now_ms(l) + SWEEP_MS);
+    timer_set(n->sweep, loop_now_ms(l) + 1000 / SWEEP_PARTS);
     n->drain_limit = timer_new(l, on_drain_limit, n);
     loop_on_turn_end(l, on_turn_end, n);
     *ret_net = n;
     return 0;
 }
 
-uint16_t gateway_net_http_port(const struct gateway_net *n) {
-    return n->http ? listener_port(n->http) : 0;
-}
-uint16_t gateway_net_redis_port(const struct gateway_net *n) {
-    return n->redis ? listener_port(n->redis) : 0;
+uint16_t gateway_net_port(const struct gateway_net *n, enum gateway_port which) {
+    return n->listeners[which] ? listener_port(n->listeners[which]) : 0;
 }
 
 void gateway_net_drain(struct gateway_net *n, uint32_t time_limit_ms, void (*drained)(void *ctx),
                        void *ctx) {
+    /* Who has connected is a client: closing the socket would reset those in its backlog. */
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (n->listeners[i])
+            listener_accept_all(n->listeners[i]);
     stop_listening(n);
     gateway_drain(n->gw);
+    timer_set(n->sweep, loop_now_ms(n->loop) + 1000 / SWEEP_PARTS_BUSY);
     n->drained = drained;
     n->drained_ctx = ctx;
     timer_set(n->drain_limit, loop_now_ms(n->loop) + time_limit_ms);
 }
 
 void gateway_net_stop(struct gateway_net *n) {
-    stop_listening(n);
+    stop_accepting(n);
     timer_free(n->sweep);
     timer_free(n->drain_limit);
     loop_off_turn_end(n->loop, on_turn_end, n);

@@ -5,6 +5,7 @@
 #include "base/reply.h"
 #include "gateway/http_conn.h"
 #include "gateway/http_json.h"
+#include "gateway/http_sink.h"
 #include "proto/url.h"
 
 enum { RETRY_AFTER_MS = 500 };
@@ -16,50 +17,94 @@ static void count_status(struct gateway *gw, int status) {
         METRIC_ADD(&gw->metrics, http_answers_4xx_total, 1);
 }
 
-struct buf *http_begin(struct http_request *r, int status) {
-    struct gateway *gw = r->base.conn->gw;
-    struct buf *out = conn_request_out(&r->base);
-    count_status(gw, status);
-    http1_put_status(out, status, gateway_wall_ms(gw) / 1000);
-    http1_put_header(out, "X-Content-Type-Options", slice_str("nosniff"));
+void http_begin(struct http_request *r, int status) {
+    CHECK(r->status == 0);
+    count_status(r->base.conn->gw, status);
+    r->status = status;
+    r->sink->begin(r, status);
+    http_header(r, "X-Content-Type-Options", slice_str("nosniff"));
     if (r->replayed)
-        http1_put_header(out, "Idempotency-Replayed", slice_str("true"));
+        http_header(r, "Idempotency-Replayed", slice_str("true"));
     /* Whatever a stale read says, also that there is no such key, was so then. */
     if (r->base.up.kind == UPSTREAM_READ_STALE && r->base.up.age_ms != LINK_AGE_UNKNOWN)
-        http1_put_header_u64(out, "Kv-Age-Ms", r->base.up.age_ms);
-    if (gw->draining && r->base.conn->line_count == 1)
-        r->keep_alive = false;
-    if (!r->keep_alive)
-        http1_put_header(out, "Connection", slice_str("close"));
-    else if (r->old)
-        http1_put_header(out, "Connection", slice_str("keep-alive"));
-    return out;
+        http_header_u64(r, "Kv-Age-Ms", r->base.up.age_ms);
 }
 
-void http_end(struct http_request *r, struct buf *out, const char *content_type,
-              struct slice content) {
-    struct conn *c = r->base.conn;
+void http_header(struct http_request *r, const char *name, struct slice value) {
+    r->sink->header(r, name, value);
+}
+
+void http_header_u64(struct http_request *r, const char *name, uint64_t value) {
+    char text[24];
+    int size = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    r->sink->header(r, name, slice_of(text, (size_t)size));
+}
+
+void http_header_etag(struct http_request *r, uint64_t revision) {
+    char text[32];
+    int size = snprintf(text, sizeof text, "\"%llu\"", (unsigned long long)revision);
+    r->sink->header(r, "ETag", slice_of(text, (size_t)size));
+}
+
+static void end(struct http_request *r) {
+    http_request_over(r);
+    r->sink->end(r);
+}
+
+void http_end(struct http_request *r, const char *content_type, struct slice content) {
     if (content_type) {
-        http1_put_header(out, "Content-Type", slice_str(content_type));
-        http1_put_header_u64(out, "Content-Length", content.size);
+        http_header(r, "Content-Type", slice_str(content_type));
+        http_header_u64(r, "Content-Length", content.size);
     }
-    buf_append_str(out, "\r\n");
-    if (content_type && r->method != HTTP_HEAD)
-        buf_append_slice(out, content);
-    if (!r->keep_alive)
-        conn_finish(c);
-    conn_request_done(&r->base);
+    r->has_body = content_type && r->method != HTTP_HEAD;
+    r->sink->head_end(r, content_type ? HTTP_FRAMING_LENGTH : HTTP_FRAMING_NONE);
+    if (r->has_body) {
+        r->sent_bytes = content.size;
+        r->sink->body(r, content);
+    }
+    end(r);
 }
 
 void http_answer(struct http_request *r, int status, const char *content_type,
                  struct slice content) {
-    http_end(r, http_begin(r, status), content_type, content);
+    http_begin(r, status);
+    http_end(r, content_type, content);
 }
 
-void http_put_etag(struct buf *out, uint64_t revision) {
-    char text[32];
-    snprintf(text, sizeof text, "\"%llu\"", (unsigned long long)revision);
-    http1_put_header(out, "ETag", slice_str(text));
+/* ---- in pieces ---------------------------------------------------------------------------------
+ */
+
+bool http_stream_begin(struct http_request *r, const char *content_type, uint64_t length) {
+    bool known = length != HTTP_LENGTH_UNKNOWN;
+    http_header(r, "Content-Type", slice_str(content_type));
+    if (known)
+        http_header_u64(r, "Content-Length", length);
+    r->has_body = r->method != HTTP_HEAD;
+    r->sink->head_end(r, known ? HTTP_FRAMING_LENGTH : HTTP_FRAMING_PIECES);
+    if (!r->has_body) {
+        end(r); /* frees it */
+        return false;
+    }
+    conn_request_stream(&r->base);
+    return true;
+}
+
+void http_stream_write(struct http_request *r, struct slice piece) {
+    r->sent_bytes += piece.size;
+    r->sink->body(r, piece);
+}
+
+void http_stream_end(struct http_request *r) {
+    end(r);
+}
+
+void http_stream_abort(struct http_request *r) {
+    http_request_over(r);
+    r->sink->abort(r);
+}
+
+size_t http_stream_unsent(const struct http_request *r) {
+    return r->sink->unsent(r);
 }
 
 /* ---- problems ----------------------------------------------------------------------------------
@@ -96,15 +141,15 @@ static void problem_v(struct http_request *r, const struct http_problem *p, cons
     struct buf detail = {0}, json = {0};
     buf_vprintf(&detail, fmt, ap);
     put_problem_json(&json, p, buf_slice(&detail));
-    struct buf *out = http_begin(r, p->status);
+    http_begin(r, p->status);
     if (p->allow)
-        http1_put_header(out, "Allow", slice_str(p->allow));
+        http_header(r, "Allow", slice_str(p->allow));
     if (p->retry_after_ms)
-        http1_put_header_u64(out, "Retry-After", (p->retry_after_ms + 999) / 1000);
+        http_header_u64(r, "Retry-After", (p->retry_after_ms + 999) / 1000);
     if (p->etag)
-        http_put_etag(out, p->etag);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "application/problem+json", buf_slice(&json));
+        http_header_etag(r, p->etag);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "application/problem+json", buf_slice(&json));
     buf_fini(&detail);
     buf_fini(&json);
 }
@@ -129,8 +174,9 @@ void http_put_bare_problem(struct buf *out, int status, const char *detail, uint
     struct http_problem p = {.status = status,
                              .code = status == 408   ? "timeout"
                                      : status == 503 ? "busy"
+                                     : status == 429 ? "rate_limited"
                                                      : "malformed",
-                             .retry_after_ms = status == 503 ? RETRY_AFTER_MS : 0};
+                             .retry_after_ms = status == 503 || status == 429 ? RETRY_AFTER_MS : 0};
     put_problem_json(&json, &p, slice_str(detail));
     http1_put_status(out, status, wall_ms / 1000);
     http1_put_header(out, "Connection", slice_str("close"));

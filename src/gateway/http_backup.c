@@ -72,10 +72,10 @@ static void begin_answer(struct http_request *r, enum upstream_outcome outcome, 
     snprintf(path, sizeof path, "/_/backups/%lld-%lld", (long long)node.integer,
              (long long)id.integer);
     buf_printf(&json, "{\"id\":\"%s\"}\n", path + strlen("/_/backups/"));
-    struct buf *out = http_begin(r, 201);
-    http1_put_header(out, "Location", slice_str(path));
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "application/json", buf_slice(&json));
+    http_begin(r, 201);
+    http_header(r, "Location", slice_str(path));
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "application/json", buf_slice(&json));
     buf_fini(&json);
 }
 
@@ -109,9 +109,9 @@ static void state_answer(struct http_request *r, enum upstream_outcome outcome, 
     json_out_begin(&j, &json);
     if (http_reply_to_json(&j, &reply)) {
         buf_append_char(&json, '\n');
-        struct buf *out = http_begin(r, 200);
-        http1_put_header(out, "Cache-Control", slice_str("no-store"));
-        http_end(r, out, "application/json", buf_slice(&json));
+        http_begin(r, 200);
+        http_header(r, "Cache-Control", slice_str("no-store"));
+        http_end(r, "application/json", buf_slice(&json));
     } else {
         http_malformed_reply(r);
     }
@@ -128,9 +128,9 @@ static void piece_answer(struct http_request *r, enum upstream_outcome outcome, 
         http_malformed_reply(r);
         return;
     }
-    struct buf *out = http_begin(r, 200);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "application/octet-stream", piece.bytes);
+    http_begin(r, 200);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "application/octet-stream", piece.bytes);
 }
 
 void http_backup_get(struct http_request *r, const struct http_input *in) {
@@ -160,8 +160,8 @@ static void end_answer(struct http_request *r, enum upstream_outcome outcome, ui
     (void)index;
     if (refused(r, outcome, reply))
         return;
-    struct buf *out = http_begin(r, 204);
-    http_end(r, out, NULL, slice_of(NULL, 0));
+    http_begin(r, 204);
+    http_end(r, NULL, slice_of(NULL, 0));
 }
 
 void http_backup_delete(struct http_request *r, const struct http_input *in) {

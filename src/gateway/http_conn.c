@@ -1,16 +1,15 @@
 #include "gateway/http_conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "base/reply.h"
+#include "gateway/access_log.h"
 #include "gateway/http_routes.h"
-#include "proto/idempotency.h"
-#include "proto/url.h"
+#include "gateway/http_sink.h"
+#include "gateway/parked.h"
+#include "proto/http2_guard.h"
 
 enum {
-    /* The body of a request that is refused or takes none is read and thrown away up to here, so
-     * that the connection lives on. */
-    DISCARD_BYTES_MAX = 64 * 1024,
     /* A body must keep up this rate beyond the time limit. */
     BODY_BYTES_PER_S = 1024,
 };
@@ -21,253 +20,119 @@ enum http_state {
     HTTP_STATE_DISCARD, /* a body nobody wants */
 };
 
-/* A refusal that waits for the end of the body. */
-struct refusal {
-    int status;
-    const char *code;
-    char allow[64];
-    char detail[128];
-};
-
 struct http_conn {
     struct conn conn;
     enum http_state state;
     size_t seen;         /* bytes of an incomplete head that were searched */
+    bool begun;          /* a request was taken: it is HTTP/1 */
     uint64_t started_ms; /* when the first byte of the request came; 0: none has */
+    uint64_t started_us; /* the same, for the access log; 0: there is none */
     struct http1_body reader;
     struct http_head *head; /* with a body to come: points into head_bytes */
+    struct http_plan *plan; /* likewise */
     struct buf head_bytes;
     struct buf body;
-    const struct http_route *route; /* NULL: refused */
-    struct slice rest;
-    struct refusal refusal;
+    struct http2_conn *http2; /* what the connection turned out to speak; NULL: HTTP/1 */
 };
 
-/* ---- requests ----------------------------------------------------------------------------------
+/* ---- answers -----------------------------------------------------------------------------------
  */
 
-/* The answer to an ONCE.EXEC: [executed before, log index of the execution, the command's reply].
- * False when it is not of that form. */
-static bool take_once(struct http_request *r, uint64_t *index, struct slice *reply) {
-    struct reply_item header, before, executed;
-    struct slice in = *reply;
-    if (!reply_next(&in, &header) || header.type != '*' || header.integer != 3 ||
-        !reply_next(&in, &before) || before.type != ':' || !reply_next(&in, &executed) ||
-        executed.type != ':')
-        return false;
-    struct slice inner = in;
-    if (!reply_skip(&in) || in.size > 0)
-        return false;
-    r->replayed = before.integer != 0;
-    *index = (uint64_t)executed.integer;
-    *reply = inner;
-    if (r->replayed)
-        METRIC_ADD(&r->base.conn->gw->metrics, http_replayed_total, 1);
-    return true;
+static void sink_begin(struct http_request *r, int status) {
+    struct conn *c = r->base.conn;
+    struct buf *out = conn_request_out(&r->base);
+    http1_put_status(out, status, gateway_wall_ms(c->gw) / 1000);
+    if (c->gw->draining && c->line_count == 1)
+        r->keep_alive = false;
 }
 
-static void http_request_answer(struct conn_request *base, enum upstream_outcome outcome,
-                                uint64_t index, struct slice reply) {
-    struct http_request *r = CONTAINER_OF(base, struct http_request, base);
-    bool executed = r->once.size > 0 && outcome == UPSTREAM_DONE && !reply_is_error(reply);
-    if (executed && !take_once(r, &index, &reply))
-        http_malformed_reply(r);
-    else
-        r->answer(r, outcome, index, reply);
+static void sink_header(struct http_request *r, const char *name, struct slice value) {
+    http1_put_header(conn_request_out(&r->base), name, value);
 }
 
-static void http_request_free(struct conn_request *base) {
-    struct http_request *r = CONTAINER_OF(base, struct http_request, base);
-    buf_fini(&r->key);
-    buf_fini(&r->if_match);
-    buf_fini(&r->if_none_match);
-    buf_fini(&r->once);
-    free(r->data);
-    free(r);
+static void sink_head_end(struct http_request *r, enum http_framing framing) {
+    struct buf *out = conn_request_out(&r->base);
+    if (framing == HTTP_FRAMING_PIECES && r->version == HTTP_VERSION_1_0) {
+        r->keep_alive = false; /* the content ends with the connection, RFC 9112 section 6.3 */
+    } else if (framing == HTTP_FRAMING_PIECES) {
+        r->chunked = true;
+        http1_put_header(out, "Transfer-Encoding", slice_str("chunked"));
+    }
+    if (!r->keep_alive)
+        http1_put_header(out, "Connection", slice_str("close"));
+    else if (r->version == HTTP_VERSION_1_0)
+        http1_put_header(out, "Connection", slice_str("keep-alive"));
+    buf_append_str(out, "\r\n");
+    conn_mark_dirty(r->base.conn);
 }
 
-static const struct conn_request_ops http_request_ops = {
-    .answer = http_request_answer,
-    .free = http_request_free,
+static void sink_body(struct http_request *r, struct slice piece) {
+    struct buf *out = conn_request_out(&r->base);
+    char line[24];
+    if (piece.size == 0)
+        return; /* an empty chunk would be the last one */
+    if (r->chunked) {
+        snprintf(line, sizeof line, "%zx\r\n", piece.size);
+        buf_append_str(out, line);
+    }
+    buf_append_slice(out, piece);
+    if (r->chunked)
+        buf_append_str(out, "\r\n");
+    conn_mark_dirty(r->base.conn);
+}
+
+static void sink_end(struct http_request *r) {
+    if (r->chunked && r->has_body)
+        buf_append_str(conn_request_out(&r->base), "0\r\n\r\n");
+    if (!r->keep_alive)
+        conn_finish(r->base.conn);
+    conn_request_done(&r->base);
+}
+
+/* Without the last chunk, or with less than Content-Length, the client sees that it is not whole.
+ */
+static void sink_abort(struct http_request *r) {
+    conn_abort(r->base.conn);
+    conn_request_done(&r->base);
+}
+
+static size_t sink_unsent(const struct http_request *r) {
+    return conn_request_unsent(&r->base);
+}
+
+static const struct http_sink http1_sink = {
+    .begin = sink_begin,
+    .header = sink_header,
+    .head_end = sink_head_end,
+    .body = sink_body,
+    .end = sink_end,
+    .abort = sink_abort,
+    .unsent = sink_unsent,
 };
 
-struct pack http_pack_write(const struct http_request *r, const char *name) {
-    return r->once.size > 0 ? pack_begin_once(buf_slice(&r->once), name) : pack_begin(name);
-}
-
-/* Idempotency-Key, where it means something: on requests that write. False when it was answered. */
-static bool take_idempotency_key(struct http_request *r, const struct http_head *head) {
-    uint8_t key[IDEMPOTENCY_KEY_BYTES_MAX];
-    size_t size, found = 0;
-    for (size_t i = 0; i < head->header_count; i++) {
-        if (!slice_equal_nocase(head->headers[i].name, "Idempotency-Key"))
-            continue;
-        if (found++ > 0) {
-            http_bad_request(r, "there is more than one Idempotency-Key");
-            return false;
-        }
-        if (!idempotency_key_parse(head->headers[i].value, key, &size)) {
-            http_bad_request(r,
-                             "Idempotency-Key must be a string of 1 to %d bytes, \"in quotes\", or "
-                             "bare without \" , ; \\ and blanks",
-                             (int)IDEMPOTENCY_KEY_BYTES_MAX);
-            return false;
-        }
-        buf_append(&r->once, key, size);
-    }
-    return true;
-}
-
-void http_submit(struct http_request *r, enum upstream_kind kind, struct buf *packed_argv,
-                 http_answer_fn answer) {
-    r->answer = answer;
-    conn_submit(&r->base, kind, 0, packed_argv);
-}
-
-static struct http_request *http_request_new(struct http_conn *hc, const struct http_head *head,
-                                             const struct http_route *route) {
+static void run(struct http_conn *hc, const struct http_head *head, const struct http_plan *plan,
+                struct slice body, bool keep_alive) {
     struct http_request *r = xcalloc(1, sizeof *r);
-    METRIC_ADD(&hc->conn.gw->metrics, http_requests_total, 1);
-    r->method = head->method;
-    r->keep_alive = head->keep_alive;
-    r->old = head->minor_version == 0;
-    r->route = route;
-    conn_enqueue(&hc->conn, &r->base, &http_request_ops);
-    return r;
-}
-
-static void run_route(struct http_conn *hc, const struct http_head *head,
-                      const struct http_route *route, struct slice rest, struct slice body) {
-    struct http_request *r = http_request_new(hc, head, route);
-    struct http_input in = {.head = head, .rest = rest, .body = body};
-    bool keep_alive = r->keep_alive;
-    if (route->needs != NEEDS_WRITE || take_idempotency_key(r, head))
-        route->handler(r, &in);
+    uint32_t requests_max = hc->conn.gw->options.http_requests_max;
+    http_request_begin(r, &hc->conn, head->minor_version == 0 ? HTTP_VERSION_1_0 : HTTP_VERSION_1_1,
+                       head, &http1_sink);
+    if (requests_max > 0 && ++hc->conn.requests >= requests_max)
+        keep_alive = false;
+    r->keep_alive = keep_alive = keep_alive && head->keep_alive;
+    hc->begun = true;
+    r->began_us = hc->started_us;
+    http_plan_run(plan, r, head, body);
     if (!keep_alive)
         conn_finish(&hc->conn); /* nothing behind this request is read */
-}
-
-static void run_refusal(struct http_conn *hc, const struct http_head *head, bool close) {
-    const struct refusal *refusal = &hc->refusal;
-    struct http_request *r = http_request_new(hc, head, NULL);
-    if (close)
-        r->keep_alive = false;
-    if (refusal->status == 204) {
-        struct buf *out = http_begin(r, 204);
-        http1_put_header(out, "Allow", slice_str(refusal->allow));
-        http_end(r, out, NULL, slice_of(NULL, 0));
-        return;
-    }
-    http_problem(r,
-                 &(struct http_problem){.status = refusal->status,
-                                        .code = refusal->code,
-                                        .allow = refusal->allow[0] ? refusal->allow : NULL},
-                 "%s", refusal->detail);
-}
-
-/* ---- refusals ----------------------------------------------------------------------------------
- */
-
-static void __attribute__((format(printf, 4, 5)))
-refuse(struct http_conn *hc, int status, const char *code, const char *fmt, ...) {
-    struct refusal *refusal = &hc->refusal;
-    va_list ap;
-    va_start(ap, fmt);
-    struct buf text = {0};
-    buf_vprintf(&text, fmt, ap);
-    va_end(ap);
-    size_t size = text.size < sizeof refusal->detail ? text.size : sizeof refusal->detail - 1;
-    memcpy(refusal->detail, text.data, size);
-    refusal->detail[size] = 0;
-    buf_fini(&text);
-    refusal->status = status;
-    refusal->code = code;
-}
-
-/* A page of another site must not change anything here through its visitor's browser. Browsers say
- * so in Sec-Fetch-Site where the connection is secure or local, and send Origin with every such
- * request (to be compared with Host, which a proxy may have changed, hence second). */
-static bool foreign_origin(const struct http_head *head) {
-    if (head->method == HTTP_GET || head->method == HTTP_HEAD)
-        return false;
-    const struct slice *site = http_find_header(head, "Sec-Fetch-Site");
-    if (site)
-        return !slice_equal_str(*site, "same-origin") && !slice_equal_str(*site, "none");
-    const struct slice *origin = http_find_header(head, "Origin");
-    if (!origin)
-        return false;
-    static const char *const schemes[] = {"http://", "https://"};
-    for (size_t i = 0; i < ARRAY_COUNT(schemes); i++) {
-        struct slice scheme = slice_str(schemes[i]);
-        if (slice_starts_with(*origin, scheme)) {
-            struct slice host = slice_of(origin->data + scheme.size, origin->size - scheme.size);
-            return host.size != head->host.size ||
-                   strncasecmp((const char *)host.data, (const char *)head->host.data, host.size);
-        }
-    }
-    return true;
-}
-
-static bool has_dot_segment(struct slice path) {
-    for (size_t i = 0; i < path.size; i++) {
-        if (path.data[i] != '/')
-            continue;
-        size_t n = 0;
-        while (i + 1 + n < path.size && path.data[i + 1 + n] != '/')
-            n++;
-        const uint8_t *segment = path.data + i + 1;
-        if ((n == 1 && segment[0] == '.') || (n == 2 && segment[0] == '.' && segment[1] == '.'))
-            return true;
-    }
-    return false;
-}
-
-/* Finds the route, or fills hc->refusal and returns NULL. */
-static const struct http_route *choose_route(struct http_conn *hc, const struct http_head *head,
-                                             struct slice *ret_rest) {
-    const struct http_route *route = NULL;
-    hc->refusal.allow[0] = 0;
-    if (head->method == HTTP_OTHER) {
-        refuse(hc, 501, "not_implemented", "this server does not know the method");
-        return NULL;
-    }
-    if (slice_equal_str(head->path, "*")) {
-        refuse(hc, 204, "", "%s", "");
-        strcpy(hc->refusal.allow, "GET, HEAD, PUT, POST, DELETE, OPTIONS");
-        return NULL;
-    }
-    if (has_dot_segment(head->path)) {
-        refuse(hc, 400, "bad_request",
-               "the path has a dot segment; write %%2E for a dot that belongs to a key");
-        return NULL;
-    }
-    switch (http_route_find(head->method, head->path, &route, ret_rest, hc->refusal.allow)) {
-    case HTTP_FOUND:
-        hc->refusal.allow[0] = 0;
-        break;
-    case HTTP_NO_PATH:
-        hc->refusal.allow[0] = 0;
-        refuse(hc, 404, "not_found", "there is nothing at this path");
-        return NULL;
-    case HTTP_NO_METHOD:
-        if (head->method == HTTP_OPTIONS)
-            refuse(hc, 204, "", "%s", "");
-        else
-            refuse(hc, 405, "method_not_allowed", "this path allows %s", hc->refusal.allow);
-        return NULL;
-    }
-    if (foreign_origin(head)) {
-        refuse(hc, 403, "cross_origin", "the request comes from a page of another site");
-        return NULL;
-    }
-    return route;
 }
 
 /* ---- parsing -----------------------------------------------------------------------------------
  */
 
-static void give_up(struct http_conn *hc, int status, const char *reason, bool head_only) {
+static void give_up(struct http_conn *hc, int status, const char *reason, bool head_only,
+                    struct slice first_line) {
     struct conn *c = &hc->conn;
+    access_malformed(c->gw, stream_peer_ip(c->stream), first_line, status, hc->started_us);
     METRIC_ADD(&c->gw->metrics, http_malformed_total, 1);
     if (status >= 500)
         METRIC_ADD(&c->gw->metrics, http_answers_5xx_total, 1);
@@ -282,71 +147,58 @@ static void request_over(struct http_conn *hc) {
     hc->state = HTTP_STATE_HEAD;
     hc->seen = 0;
     hc->started_ms = 0;
-    hc->route = NULL;
     free(hc->head);
     hc->head = NULL;
+    free(hc->plan);
+    hc->plan = NULL;
     buf_fini(&hc->head_bytes);
     buf_fini(&hc->body);
 }
 
 /* A body follows. The head's bytes are copied, since the input goes on. */
-static void expect_body(struct http_conn *hc, struct slice head_bytes,
-                        const struct http_head *head) {
+static void expect_body(struct http_conn *hc, struct slice head_bytes, const struct http_head *head,
+                        const struct http_plan *plan) {
     bool wants_continue = head->expect_continue;
     buf_append_slice(&hc->head_bytes, head_bytes);
     hc->head = xmalloc(sizeof *hc->head);
     CHECK(http1_parse_head(buf_slice(&hc->head_bytes), 0, hc->head, NULL) > 0);
-    if (hc->route) {
-        const struct http_route *again;
-        char allow[64];
-        CHECK(http_route_find(hc->head->method, hc->head->path, &again, &hc->rest, allow) ==
-              HTTP_FOUND);
-    }
-    hc->state = hc->route && hc->route->body != BODY_NONE ? HTTP_STATE_BODY : HTTP_STATE_DISCARD;
+    hc->plan = xmemdup(plan, sizeof *plan);
+    if (plan->rest.size > 0)
+        hc->plan->rest.data = hc->head_bytes.data + (plan->rest.data - head_bytes.data);
+    hc->state = http_plan_wants_body(plan) ? HTTP_STATE_BODY : HTTP_STATE_DISCARD;
     /* Like every answer it goes out behind those to earlier requests. */
     if (wants_continue)
         buf_append_str(conn_answer(&hc->conn), "HTTP/1.1 100 Continue\r\n\r\n");
 }
 
-static uint64_t body_limit(const struct http_conn *hc) {
-    const struct gateway_options *o = &hc->conn.gw->options;
-    if (!hc->route || hc->route->body == BODY_NONE)
-        return DISCARD_BYTES_MAX;
-    return hc->route->body == BODY_TXN ? o->txn_bytes_max : o->value_bytes_max;
-}
-
 /* A whole head is here. Returns false when the request must wait. */
 static bool take_head(struct http_conn *hc, struct slice head_bytes, const struct http_head *head) {
-    struct slice rest = {0};
-    const struct http_route *route = choose_route(hc, head, &rest);
-    if (route && route->needs != NEEDS_NOTHING &&
+    struct http_plan plan;
+    http_plan_make(&plan, head);
+    if (plan.route && plan.route->needs != NEEDS_NOTHING &&
         !conn_may_submit(&hc->conn,
-                         route->needs == NEEDS_WRITE ? CONN_ORDER_WRITE : CONN_ORDER_READ)) {
+                         plan.route->needs == NEEDS_WRITE ? CONN_ORDER_WRITE : CONN_ORDER_READ)) {
         conn_wait(&hc->conn);
         return false;
     }
-    hc->route = route;
-    switch (http1_body_begin(&hc->reader, head, body_limit(hc))) {
+    struct slice none = slice_of(NULL, 0);
+    switch (http1_body_begin(&hc->reader, head, http_plan_body_limit(&plan, hc->conn.gw))) {
     case HTTP1_BODY_END:
-        if (route)
-            run_route(hc, head, route, rest, slice_of(NULL, 0));
-        else
-            run_refusal(hc, head, false);
+        run(hc, head, &plan, none, true);
         request_over(hc);
         break;
     case HTTP1_BODY_TOO_LARGE:
-        if (route)
-            refuse(hc, 413, "too_large", "the body may have at most %llu bytes",
-                   (unsigned long long)body_limit(hc));
-        run_refusal(hc, head, true);
+        if (plan.route)
+            http_plan_refuse_large(&plan, hc->conn.gw);
+        run(hc, head, &plan, none, false);
         request_over(hc);
         break;
     default:
-        if (!route && head->expect_continue) {
-            run_refusal(hc, head, true); /* the client may or may not send the body now */
+        if (!plan.route && head->expect_continue) {
+            run(hc, head, &plan, none, false); /* the client may or may not send the body now */
             request_over(hc);
         } else {
-            expect_body(hc, head_bytes, head);
+            expect_body(hc, head_bytes, head, &plan);
         }
     }
     return true;
@@ -356,12 +208,20 @@ static bool take_head(struct http_conn *hc, struct slice head_bytes, const struc
 static size_t parse_head(struct http_conn *hc, struct slice in) {
     struct http_head head;
     const char *reason = NULL;
-    if (hc->started_ms == 0)
-        hc->started_ms = gateway_now_ms(hc->conn.gw);
+    struct gateway *gw = hc->conn.gw;
+    if (hc->started_ms == 0) {
+        hc->started_ms = gateway_now_ms(gw);
+        hc->started_us = gw->options.access_log ? gateway_now_us(gw) : 0;
+    }
     head.method = HTTP_OTHER;
     int used = http1_parse_head(in, hc->seen, &head, &reason);
+    size_t size = used > 0 ? (size_t)used : in.size;
+    if (used >= 0 && size > gw->options.http_head_bytes_max) {
+        used = -431;
+        reason = "the header section is too large";
+    }
     if (used < 0) {
-        give_up(hc, -used, reason, head.method == HTTP_HEAD);
+        give_up(hc, -used, reason, head.method == HTTP_HEAD, in);
         return 0;
     }
     if (used == 0) {
@@ -376,10 +236,7 @@ static size_t parse_head(struct http_conn *hc, struct slice in) {
 }
 
 static void body_over(struct http_conn *hc) {
-    if (hc->route)
-        run_route(hc, hc->head, hc->route, hc->rest, buf_slice(&hc->body));
-    else
-        run_refusal(hc, hc->head, false);
+    run(hc, hc->head, hc->plan, buf_slice(&hc->body), true);
     request_over(hc);
 }
 
@@ -399,21 +256,43 @@ static size_t parse_body(struct http_conn *hc, struct slice in, bool *ret_more) 
             body_over(hc);
             return in.size - left.size;
         case HTTP1_BODY_BAD:
-            give_up(hc, 400, "the chunked body is malformed", hc->head->method == HTTP_HEAD);
+            give_up(hc, 400, "the chunked body is malformed", hc->head->method == HTTP_HEAD,
+                    buf_slice(&hc->head_bytes));
             return in.size;
         case HTTP1_BODY_TOO_LARGE:
-            refuse(hc, 413, "too_large", "the body may have at most %llu bytes",
-                   (unsigned long long)body_limit(hc));
-            hc->refusal.allow[0] = 0;
-            run_refusal(hc, hc->head, true);
+            http_plan_refuse_large(hc->plan, hc->conn.gw);
+            run(hc, hc->head, hc->plan, slice_of(NULL, 0), false);
             return in.size;
         }
     }
 }
 
+/* Whether the connection's first bytes are, as far as they are here, the preface of HTTP/2 (RFC
+ * 9113 section 3.4). A P alone may still become a PUT: it is incomplete either way. */
+static bool begins_http2(struct http_conn *hc, struct slice in) {
+    size_t n = in.size < HTTP2_PREFACE_BYTES ? in.size : HTTP2_PREFACE_BYTES;
+    if (strcmp(stream_protocol(hc->conn.stream), "http/1.1") == 0)
+        return false;
+    if (in.size == 0 || memcmp(in.data, http2_preface, n) != 0)
+        return false;
+    if (hc->started_ms == 0)
+        hc->started_ms = gateway_now_ms(hc->conn.gw);
+    return true;
+}
+
 static size_t http_parse(struct conn *c, struct slice in) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     size_t total = 0;
+    if (strcmp(stream_protocol(c->stream), "h2") == 0) {
+        http2_conn_adopt(c); /* and what is not the preface is an error there */
+        return c->ops->parse(c, in);
+    }
+    if (!hc->begun && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
+        if (in.size < HTTP2_PREFACE_BYTES)
+            return 0;
+        http2_conn_adopt(c);
+        return c->ops->parse(c, in);
+    }
     while (total < in.size && conn_may_parse(c)) {
         struct slice left = slice_of(in.data + total, in.size - total);
         bool more = false;
@@ -449,7 +328,8 @@ static void http_check_time(struct conn *c, uint64_t now_ms) {
     }
     if (timed_out) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
-        give_up(hc, 408, "the request was not complete in time", false);
+        give_up(hc, 408, "the request was not complete in time", false,
+                buf_slice(hc->head ? &hc->head_bytes : &c->in));
     }
 }
 
@@ -464,17 +344,33 @@ static void http_overload(struct conn *c) {
 
 static size_t http_held_bytes(const struct conn *c) {
     const struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
-    return hc->head_bytes.capacity + hc->body.capacity + (hc->head ? sizeof *hc->head : 0);
+    return hc->head_bytes.capacity + hc->body.capacity +
+           (hc->head ? sizeof *hc->head + sizeof *hc->plan : 0);
 }
 
-static void http_free(struct conn *c) {
+void http_conn_free(struct conn *c) {
     struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
     METRIC_ADD(&c->gw->metrics, connections_http, -1);
+    if (hc->http2)
+        http2_conn_free(hc->http2);
     free(hc->head);
+    free(hc->plan);
     buf_fini(&hc->head_bytes);
     buf_fini(&hc->body);
-    free(hc);
+    pool_free(&c->gw->http_conns, hc);
 }
+
+static bool http_rest(struct conn *c) {
+    (void)c;
+    return true; /* nothing is known of it that struct conn does not hold */
+}
+
+static bool http_is_idle(const struct conn *c) {
+    const struct http_conn *hc = CONTAINER_OF(c, struct http_conn, conn);
+    return hc->state == HTTP_STATE_HEAD && hc->started_ms == 0;
+}
+
+static struct conn *http_revive(struct gateway *gw, struct stream *s);
 
 static const struct conn_ops http_conn_ops = {
     .protocol = "http",
@@ -482,11 +378,27 @@ static const struct conn_ops http_conn_ops = {
     .check_time = http_check_time,
     .overload = http_overload,
     .held_bytes = http_held_bytes,
-    .free = http_free,
+    .free = http_conn_free,
+    .rest = http_rest,
+    .revive = http_revive,
+    .is_idle = http_is_idle,
 };
 
-void http_conn_new(struct gateway *gw, struct stream *s) {
-    struct http_conn *hc = xcalloc(1, sizeof *hc);
+struct http2_conn **http_conn_place(struct conn *c) {
+    return &CONTAINER_OF(c, struct http_conn, conn)->http2;
+}
+
+static struct conn *http_revive(struct gateway *gw, struct stream *s) {
+    struct http_conn *hc = pool_alloc(&gw->http_conns);
     conn_init(&hc->conn, gw, &http_conn_ops, s);
     METRIC_ADD(&gw->metrics, connections_http, 1);
+    return &hc->conn;
+}
+
+void http_conn_new(struct gateway *gw, struct stream *s) {
+    parked_new(gw, &http_conn_ops, s);
+}
+
+size_t http_conn_bytes(void) {
+    return sizeof(struct http_conn);
 }

@@ -171,11 +171,11 @@ static bool tags_have(const struct buf *tags, uint64_t revision) {
     return false;
 }
 
-static void put_version_headers(struct buf *out, uint64_t revision, uint64_t expiry_ms) {
+static void put_version_headers(struct http_request *r, uint64_t revision, uint64_t expiry_ms) {
     if (revision)
-        http_put_etag(out, revision);
+        http_header_etag(r, revision);
     if (expiry_ms)
-        http1_put_header_u64(out, "Kv-Expires", expiry_ms);
+        http_header_u64(r, "Kv-Expires", expiry_ms);
 }
 
 static void answer_precondition(struct http_request *r, uint64_t revision) {
@@ -220,15 +220,15 @@ static void get_answer(struct http_request *r, enum upstream_outcome outcome, ui
         return;
     }
     bool same = r->if_none_match.size > 0 && tags_have(&r->if_none_match, revision);
-    struct buf *out = http_begin(r, same ? 304 : 200);
-    put_version_headers(out, revision, expiry_ms);
-    http1_put_header_u64(out, "Kv-Index", index);
-    http1_put_header(out, "Cache-Control", slice_str("no-cache"));
+    http_begin(r, same ? 304 : 200);
+    put_version_headers(r, revision, expiry_ms);
+    http_header_u64(r, "Kv-Index", index);
+    http_header(r, "Cache-Control", slice_str("no-cache"));
     if (same) {
-        http_end(r, out, NULL, slice_of(NULL, 0));
+        http_end(r, NULL, slice_of(NULL, 0));
         return;
     }
-    http1_put_header(out, "Content-Security-Policy", slice_str(VALUE_POLICY));
+    http_header(r, "Content-Security-Policy", slice_str(VALUE_POLICY));
     char type[COMMAND_CONTENT_TYPE_BYTES_MAX + 1] = "application/octet-stream";
     if (row[2].bytes.size > 0 && row[2].bytes.size < sizeof type) {
         memcpy(type, row[2].bytes.data, row[2].bytes.size);
@@ -236,7 +236,7 @@ static void get_answer(struct http_request *r, enum upstream_outcome outcome, ui
     }
     if (r->method == HTTP_HEAD && http_item_u64(&row[3], &size))
         row[3].bytes = slice_of(NULL, size); /* only its size is written */
-    http_end(r, out, type, row[3].bytes);
+    http_end(r, type, row[3].bytes);
 }
 
 void http_kv_get(struct http_request *r, const struct http_input *in) {
@@ -283,12 +283,12 @@ static void put_answer(struct http_request *r, enum upstream_outcome outcome, ui
         answer_precondition(r, revision);
         return;
     }
-    struct buf *out = http_begin(r, status == 201 ? 201 : 204);
-    put_version_headers(out, revision, expiry_ms);
-    http1_put_header_u64(out, "Kv-Index", index);
+    http_begin(r, status == 201 ? 201 : 204);
+    put_version_headers(r, revision, expiry_ms);
+    http_header_u64(r, "Kv-Index", index);
     if (status == 201)
-        http1_put_header_u64(out, "Content-Length", 0);
-    http_end(r, out, NULL, slice_of(NULL, 0));
+        http_header_u64(r, "Content-Length", 0);
+    http_end(r, NULL, slice_of(NULL, 0));
 }
 
 void http_kv_put(struct http_request *r, const struct http_input *in) {
@@ -339,10 +339,10 @@ static void delete_answer(struct http_request *r, enum upstream_outcome outcome,
     } else if (status == 404) {
         answer_missing(r);
     } else {
-        struct buf *out = http_begin(r, 204);
-        http1_put_header_u64(out, "Kv-Revision", revision);
-        http1_put_header_u64(out, "Kv-Index", index);
-        http_end(r, out, NULL, slice_of(NULL, 0));
+        http_begin(r, 204);
+        http_header_u64(r, "Kv-Revision", revision);
+        http_header_u64(r, "Kv-Index", index);
+        http_end(r, NULL, slice_of(NULL, 0));
     }
 }
 
@@ -389,11 +389,11 @@ static void incr_answer(struct http_request *r, enum upstream_outcome outcome, u
     http_json_revision(&j, revision);
     json_out_end(&j, '}');
     buf_append_char(&json, '\n');
-    struct buf *out = http_begin(r, 200);
-    http_put_etag(out, revision);
-    http1_put_header_u64(out, "Kv-Index", index);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "application/json", buf_slice(&json));
+    http_begin(r, 200);
+    http_header_etag(r, revision);
+    http_header_u64(r, "Kv-Index", index);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "application/json", buf_slice(&json));
     buf_fini(&json);
 }
 
@@ -522,16 +522,16 @@ static void list_answer(struct http_request *r, enum upstream_outcome outcome, u
     if (!list_to_json(r->data, reply, &json, &next)) {
         http_malformed_reply(r);
     } else {
-        struct buf *out = http_begin(r, 200);
+        http_begin(r, 200);
         if (next.size > 0) {
             struct buf link = {0};
             buf_printf(&link, "<%.*s>; rel=\"next\"", (int)next.size, (const char *)next.data);
-            http1_put_header(out, "Link", buf_slice(&link));
+            http_header(r, "Link", buf_slice(&link));
             buf_fini(&link);
         }
-        http1_put_header_u64(out, "Kv-Index", index);
-        http1_put_header(out, "Cache-Control", slice_str("no-store"));
-        http_end(r, out, "application/json", buf_slice(&json));
+        http_header_u64(r, "Kv-Index", index);
+        http_header(r, "Cache-Control", slice_str("no-store"));
+        http_end(r, "application/json", buf_slice(&json));
     }
     buf_fini(&json);
     buf_fini(&next);

@@ -24,8 +24,8 @@ static void change_answer(struct http_request *r, enum upstream_outcome outcome,
     (void)index;
     if (answered_refusal(r, outcome, reply))
         return;
-    struct buf *out = http_begin(r, 204);
-    http_end(r, out, NULL, slice_of(NULL, 0));
+    http_begin(r, 204);
+    http_end(r, NULL, slice_of(NULL, 0));
 }
 
 static void change_submit(struct http_request *r, const struct http_input *in,
@@ -61,7 +61,7 @@ static void transfer_answer(struct http_request *r, enum upstream_outcome outcom
     json_out_begin(&j, &json);
     if (http_reply_to_json(&j, &reply)) {
         buf_append_char(&json, '\n');
-        http_end(r, http_begin(r, 200), "application/json", buf_slice(&json));
+        http_answer(r, 200, "application/json", buf_slice(&json));
     } else {
         http_malformed_reply(r);
     }

@@ -2,9 +2,51 @@
 #include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/pack.h"
+#include "net/tls.h"
 #include "replica/gauges.h"
 
 enum { STATUS_TIMEOUT_MS = 2000 };
+
+enum { CERTIFICATES_MAX = TLS_PAIRS_MAX };
+
+static int64_t wall_s(const struct gateway *gw) {
+    return (int64_t)(gateway_wall_ms(gw) / 1000);
+}
+
+static void put_certificates(struct gateway *gw, struct json_out *j) {
+    struct tls_certificate certificates[CERTIFICATES_MAX];
+    if (!gw->options.tls)
+        return;
+    size_t count = tls_server_certificates(gw->options.tls, certificates, CERTIFICATES_MAX);
+    json_out_key(j, "certificates");
+    json_out_array(j);
+    for (size_t i = 0; i < count; i++) {
+        json_out_object(j);
+        json_out_key(j, "file");
+        json_out_str(j, certificates[i].file);
+        json_out_key(j, "names");
+        json_out_str(j, certificates[i].names);
+        json_out_key(j, "expires_s");
+        json_out_i64(j, certificates[i].not_after_s - wall_s(gw));
+        json_out_end(j, '}');
+    }
+    json_out_end(j, ']');
+}
+
+/* Until the first of them expires, and 0 from then on. */
+static void append_certificates(struct buf *text, struct gateway *gw) {
+    struct tls_certificate certificates[CERTIFICATES_MAX];
+    if (!gw->options.tls)
+        return;
+    size_t count = tls_server_certificates(gw->options.tls, certificates, CERTIFICATES_MAX);
+    int64_t first_s = INT64_MAX;
+    for (size_t i = 0; i < count; i++)
+        if (certificates[i].not_after_s - wall_s(gw) < first_s)
+            first_s = certificates[i].not_after_s - wall_s(gw);
+    metrics_append_one(text, "tls_certificate_expiry_seconds", "gauge",
+                       "Until the first of the TLS certificates expires; 0: it has.",
+                       first_s > 0 ? (uint64_t)first_s : 0);
+}
 
 static void put_gateway(struct gateway *gw, struct json_out *j) {
     struct gateway_metrics m;
@@ -31,6 +73,7 @@ static void put_gateway(struct gateway *gw, struct json_out *j) {
     json_out_u64(j, m.reads_total);
     json_out_key(j, "writes_total");
     json_out_u64(j, m.writes_total);
+    put_certificates(gw, j);
     json_out_end(j, '}');
 }
 
@@ -62,9 +105,9 @@ static void status_answer(struct http_request *r, enum upstream_outcome outcome,
     if (http_answer_failure(r, outcome, reply))
         return;
     if (status_to_json(r->base.conn->gw, reply, &json)) {
-        struct buf *out = http_begin(r, 200);
-        http1_put_header(out, "Cache-Control", slice_str("no-store"));
-        http_end(r, out, "application/json", buf_slice(&json));
+        http_begin(r, 200);
+        http_header(r, "Cache-Control", slice_str("no-store"));
+        http_end(r, "application/json", buf_slice(&json));
     } else {
         http_malformed_reply(r);
     }
@@ -82,9 +125,9 @@ void http_status_get(struct http_request *r, const struct http_input *in) {
 
 void http_health_get(struct http_request *r, const struct http_input *in) {
     (void)in;
-    struct buf *out = http_begin(r, 200);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "text/plain; charset=utf-8", slice_str("ok\n"));
+    http_begin(r, 200);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "text/plain; charset=utf-8", slice_str("ok\n"));
 }
 
 void http_ready_get(struct http_request *r, const struct http_input *in) {
@@ -95,11 +138,11 @@ void http_ready_get(struct http_request *r, const struct http_input *in) {
     const struct node_gauges *node = gw->options.node;
     bool sound = !node || NODE_GAUGE_GET(node, health) == 0;
     bool ready = up.ready && sound && !gw->draining;
-    struct buf *out = http_begin(r, ready ? 200 : 503);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
+    http_begin(r, ready ? 200 : 503);
+    http_header(r, "Cache-Control", slice_str("no-store"));
     if (!ready)
-        http1_put_header(out, "Retry-After", slice_str("1"));
-    http_end(r, out, "text/plain; charset=utf-8",
+        http_header(r, "Retry-After", slice_str("1"));
+    http_end(r, "text/plain; charset=utf-8",
              slice_str(ready          ? "ready\n"
                        : gw->draining ? "not ready: stopping\n"
                        : !sound       ? "not ready: this node's copy is wrong, or in doubt\n"
@@ -125,6 +168,7 @@ void http_metrics_get(struct http_request *r, const struct http_input *in) {
     metrics_append(&text, &m);
     if (gw->options.node)
         append_node(&text, gw->options.node);
+    append_certificates(&text, gw);
     metrics_append_one(&text, "upstream_ready", "gauge",
                        "Whether the answering thread knows a leader and reaches it.", up.ready);
     metrics_append_one(&text, "upstream_links_up", "gauge",
@@ -143,8 +187,8 @@ void http_metrics_get(struct http_request *r, const struct http_input *in) {
     metrics_append_one(&text, "upstream_direct_reads_total", "counter",
                        "Reads that the answering thread executed on the node's store itself.",
                        up.direct_total);
-    struct buf *out = http_begin(r, 200);
-    http1_put_header(out, "Cache-Control", slice_str("no-store"));
-    http_end(r, out, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    http_begin(r, 200);
+    http_header(r, "Cache-Control", slice_str("no-store"));
+    http_end(r, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
     buf_fini(&text);
 }

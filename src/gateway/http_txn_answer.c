@@ -105,9 +105,9 @@ static void answer_done(struct http_request *r, const struct txn_plan *plan, str
     if (put_results(&j, plan->kinds, plan->then_count, &reply)) {
         json_out_end(&j, '}');
         buf_append_char(&json, '\n');
-        struct buf *out = http_begin(r, 200);
-        http1_put_header(out, "Cache-Control", slice_str("no-store"));
-        http_end(r, out, "application/json", buf_slice(&json));
+        http_begin(r, 200);
+        http_header(r, "Cache-Control", slice_str("no-store"));
+        http_end(r, "application/json", buf_slice(&json));
     } else {
         http_malformed_reply(r);
     }

@@ -23,10 +23,10 @@ void http_web_get(struct http_request *r, const struct http_input *in) {
     }
     const struct slice *known = http_find_header(in->head, "If-None-Match");
     bool same = known && slice_equal_str(*known, file->etag);
-    struct buf *out = http_begin(r, same ? 304 : 200);
-    http1_put_header(out, "ETag", slice_str(file->etag));
-    http1_put_header(out, "Cache-Control", slice_str("no-cache"));
-    http1_put_header(out, "Content-Security-Policy", slice_str(PAGE_POLICY));
-    http1_put_header(out, "Referrer-Policy", slice_str("no-referrer"));
-    http_end(r, out, same ? NULL : file->content_type, slice_of(file->data, file->size));
+    http_begin(r, same ? 304 : 200);
+    http_header(r, "ETag", slice_str(file->etag));
+    http_header(r, "Cache-Control", slice_str("no-cache"));
+    http_header(r, "Content-Security-Policy", slice_str(PAGE_POLICY));
+    http_header(r, "Referrer-Policy", slice_str("no-referrer"));
+    http_end(r, same ? NULL : file->content_type, slice_of(file->data, file->size));
 }

@@ -13,15 +13,26 @@
 #define METRICS(X)                                                                                 \
     X(connections_http, gauge, "HTTP connections now open.")                                       \
     X(connections_redis, gauge, "Redis protocol connections now open.")                            \
+    X(connections_parked, gauge, "HTTP connections that hold nothing but their socket.")           \
     X(connections_accepted_total, counter, "Connections taken.")                                   \
     X(connections_refused_total, counter, "Connections refused because the limit was reached.")    \
+    X(connections_limited_total, counter,                                                          \
+      "Connections refused because their address has too many.")                                   \
     X(connections_timed_out_total, counter, "Connections closed by a time limit.")                 \
     X(connections_overrun_total, counter,                                                          \
       "Connections closed because they held too much memory or did not read.")                     \
     X(http_requests_total, counter, "HTTP requests understood.")                                   \
+    X(connections_http2, gauge, "HTTP connections now open that speak HTTP/2.")                    \
+    X(tls_handshakes_total, counter, "TLS handshakes done.")                                       \
+    X(tls_resumed_total, counter, "TLS handshakes that a ticket made short.")                      \
+    X(tls_handshakes_failed_total, counter, "TLS handshakes that failed or took too long.")        \
+    X(http2_floods_total, counter, "HTTP/2 connections ended with ENHANCE_YOUR_CALM.")             \
     X(http_malformed_total, counter, "HTTP requests answered 400, 414, 431, 501 or 505 unread.")   \
+    X(http_limited_total, counter, "HTTP requests refused because their address sends too many.")  \
     X(http_answers_4xx_total, counter, "HTTP answers with a status of 400 to 499.")                \
     X(http_answers_5xx_total, counter, "HTTP answers with a status of 500 to 599.")                \
+    X(access_lines_total, counter, "Lines handed to the access log.")                              \
+    X(access_lines_dropped_total, counter, "Lines dropped because the access log is too slow.")    \
     X(http_replayed_total, counter,                                                                \
       "HTTP requests that their Idempotency-Key had executed before.")                             \
     X(redis_commands_total, counter, "Redis commands understood.")                                 \

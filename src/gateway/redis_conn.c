@@ -8,7 +8,6 @@
 #include "store/store.h"
 
 enum {
-    TRIM_AFTER_MS = 2000,
     WARN_EVERY_MS = 60000,
     /* Replies up to this size count as small: 65,536 of them, all that a gateway has under way,
      * are half of what the database keeps for a client session (store/session.h). */
@@ -317,9 +316,6 @@ static size_t redis_parse(struct conn *c, struct slice in) {
  */
 
 static void redis_check_time(struct conn *c, uint64_t now_ms) {
-    struct redis_conn *rc = CONTAINER_OF(c, struct redis_conn, conn);
-    if (now_ms - c->active_ms >= TRIM_AFTER_MS && c->in.size == 0)
-        resp_parser_trim(&rc->parser);
     uint32_t limit_ms = c->gw->options.redis_idle_timeout_ms;
     if (limit_ms > 0 && c->line_count == 0 && now_ms - c->active_ms >= limit_ms) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
@@ -349,6 +345,17 @@ static void redis_free(struct conn *c) {
     free(rc);
 }
 
+/* It has a name, a database, perhaps a transaction: it stays. */
+static bool redis_rest(struct conn *c) {
+    resp_parser_trim(&CONTAINER_OF(c, struct redis_conn, conn)->parser);
+    return false;
+}
+
+static bool redis_is_idle(const struct conn *c) {
+    (void)c;
+    return true;
+}
+
 static const struct conn_ops redis_conn_ops = {
     .protocol = "redis",
     .parse = redis_parse,
@@ -356,6 +363,8 @@ static const struct conn_ops redis_conn_ops = {
     .overload = redis_overload,
     .held_bytes = redis_held_bytes,
     .free = redis_free,
+    .rest = redis_rest,
+    .is_idle = redis_is_idle,
 };
 
 void redis_conn_new(struct gateway *gw, struct stream *s) {

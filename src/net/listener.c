@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,6 +15,8 @@
 enum {
     /* Accepted in one go before the connections already there get their turn. */
     ACCEPT_BURST = 64,
+    /* Bounds listener_accept_all() when clients come faster than they are accepted. */
+    ACCEPT_ALL_MAX = 16384,
     /* How long clients wait in the backlog when we are out of descriptors. */
     EXHAUSTED_PAUSE_MS = 50,
 };
@@ -63,21 +66,36 @@ static void on_exhausted(struct listener *l) {
     uv_timer_start(&l->retry, on_retry, EXHAUSTED_PAUSE_MS, 0);
 }
 
+/* Returns false when there is nothing more to accept for now. */
+static bool accept_one(struct listener *l) {
+    struct sockaddr_storage peer = {0};
+    socklen_t size = sizeof peer;
+    int fd = accept4(l->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            on_exhausted(l);
+        /* EAGAIN: no more. Anything else concerns one client that has gone already (accept(2)
+         * hands on pending network errors), or is tried again in the next turn. */
+        return false;
+    }
+    struct stream *s;
+    if (tcp_accepted(l->loop, fd, &peer, &s) == 0)
+        l->fn(l->ctx, s);
+    return true;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events) {
     struct listener *l = poll->data;
-    for (int i = 0; i < ACCEPT_BURST && !l->paused && !l->freed; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                on_exhausted(l);
-            /* EAGAIN: no more. Anything else concerns one client that has gone already (accept(2)
-             * hands on pending network errors), or is tried again in the next turn. */
+    (void)status;
+    (void)events;
+    for (int i = 0; i < ACCEPT_BURST && !l->paused && !l->freed; i++)
+        if (!accept_one(l))
             return;
-        }
-        struct stream *s;
-        if (stream_from_fd(l->loop, fd, &s) == 0)
-            l->fn(l->ctx, s);
-    }
+}
+
+void listener_accept_all(struct listener *l) {
+    for (int i = 0; i < ACCEPT_ALL_MAX && accept_one(l); i++)
+        ;
 }
 
 static void listener_poll(struct listener *l) {
@@ -98,8 +116,10 @@ static int listen_at(const struct addrinfo *at, bool reuse_port, int backlog) {
               (at->ai_family != AF_INET6 ||
                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0) &&
               bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, backlog) == 0;
-    if (ok)
+    if (ok) {
+        tcp_set_options(fd, 0); /* accepted sockets have them from here: no call for each */
         return fd;
+    }
     int error = -errno;
     close(fd);
     return error;
@@ -165,6 +185,13 @@ int listener_new(struct loop *loop, const struct address *at, bool reuse_port, i
     listener_poll(l);
     *ret_listener = l;
     return 0;
+}
+
+void listener_set_keepalive(struct listener *l, int idle_s) {
+    const int on = idle_s > 0;
+    (void)setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    if (on)
+        (void)setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
 }
 
 uint16_t listener_port(const struct listener *l) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "net/loop_uv.h"
+#include "net/tcp_uv.h"
 
 enum {
     /* libuv handles all input that is there before it runs timers and hooks. What some of it led to
@@ -72,6 +73,7 @@ int loop_new(struct loop **ret_loop) {
     }
     list_init(&l->signals);
     list_init(&l->lingering);
+    pool_init(&l->streams, sizeof(struct tcp_stream));
     list_init(&l->due);
     uv_idle_init(&l->uv, &l->again);
     l->turn_end.data = l;
@@ -103,6 +105,7 @@ void loop_free(struct loop *l) {
     while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
         ;
     CHECK(uv_loop_close(&l->uv) == 0);
+    pool_fini(&l->streams);
     free(l->hooks.items);
     free(l->last_hooks.items);
     free(l);

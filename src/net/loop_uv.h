@@ -3,6 +3,7 @@
 #include <uv.h>
 
 #include "base/list.h"
+#include "base/pool.h"
 #include "net/loop.h"
 
 enum { LOOP_READ_BUFFER_BYTES = 64 * 1024 };
@@ -26,6 +27,8 @@ struct loop {
     uv_idle_t again;     /* runs, and so keeps the loop from sleeping, while there are some left */
     size_t input;        /* handled since the hooks ran last: bytes, and so many for each read */
     struct list signals; /* struct loop_signal, closed by loop_free() */
+
+    struct pool streams; /* of struct tcp_stream */
 
     /* Streams whose last bytes are out and that wait for the peer's end, oldest first; they all
      * wait equally long, so one timer serves them (tcp.c). */

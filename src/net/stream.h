@@ -39,6 +39,8 @@ struct stream_ops {
     void (*close)(struct stream *s);
     size_t (*pending_bytes)(const struct stream *s);
     const char *(*peer)(const struct stream *s);
+    const uint8_t *(*peer_ip)(const struct stream *s); /* may be NULL: it has none */
+    const char *(*protocol)(const struct stream *s);   /* may be NULL: none was agreed on */
 };
 struct stream {
     const struct stream_ops *ops;
@@ -71,7 +73,17 @@ static inline void stream_close(struct stream *s) {
 static inline size_t stream_pending_bytes(const struct stream *s) {
     return s->ops->pending_bytes(s);
 }
-/* "address:port" of the other end, for logs. */
+/* "address:port" of the other end, for logs; valid until the thread's next call of it. */
 static inline const char *stream_peer(const struct stream *s) {
     return s->ops->peer(s);
+}
+/* The other end's address, 16 bytes (IPv4 as ::ffff:a.b.c.d), borrowed as long as the stream is
+ * there; NULL when it has none. */
+static inline const uint8_t *stream_peer_ip(const struct stream *s) {
+    return s->ops->peer_ip ? s->ops->peer_ip(s) : NULL;
+}
+/* The protocol that both ends agreed on before the first byte (ALPN, net/tls.h): "h2", "http/1.1";
+ * "" when they did not. */
+static inline const char *stream_protocol(const struct stream *s) {
+    return s->ops->protocol ? s->ops->protocol(s) : "";
 }

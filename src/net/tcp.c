@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "net/tcp_uv.h"
 
 enum {
@@ -19,14 +18,9 @@ enum {
     KEEPALIVE_IDLE_S = 30,
     KEEPALIVE_INTERVAL_S = 10,
     KEEPALIVE_PROBES = 3,
+    /* Full buffers read from one stream before the others get their turn. */
+    READS_MAX = 8,
 };
-
-/*   CONNECTING --> OPEN --> FLUSHING --> LINGERING --> CLOSING
- *        |          |          |                         ^
- *        +----------+----------+-------------------------+
- * FLUSHING: stream_shutdown() was called, bytes are still to be sent. A CONNECTING stream that is
- * shut down becomes FLUSHING when it is connected. */
-enum tcp_state { STATE_CONNECTING, STATE_OPEN, STATE_FLUSHING, STATE_LINGERING, STATE_CLOSING };
 
 static const uint8_t allowed[] = {
     [STATE_CONNECTING] = 1 << STATE_OPEN | 1 << STATE_CLOSING,
@@ -36,50 +30,9 @@ static const uint8_t allowed[] = {
     [STATE_CLOSING] = 0,
 };
 
-/* A connection being made. Outlives its stream when that is closed during a name look-up, which
- * cannot always be cancelled. */
-struct connecting {
-    union {
-        uv_getaddrinfo_t resolve;
-        uv_connect_t connect;
-    } req;
-    struct tcp_stream *stream; /* NULL: closed meanwhile */
-    struct addrinfo *found;    /* all addresses of the name, freed at the end; NULL: was numeric */
-    struct addrinfo *next;     /* what to try when the one under way fails */
-    uint32_t user_timeout_ms;
-    int error; /* of the last attempt */
-    void (*on_connect)(void *ctx, struct stream *s);
-    void *ctx;
-};
-
-struct tcp_stream {
-    struct stream base;
-    struct loop *loop;
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } uv;
-    uint8_t state;
-    bool paused;
-    bool eof; /* the peer sends no more */
-    bool shutdown_asked;
-    bool writing; /* `write` is under way with the bytes of `sending` */
-    int error;    /* what on_close will say */
-    uv_write_t write;
-    struct buf sending; /* both without memory while nothing waits */
-    struct buf waiting;
-    struct connecting *connecting;
-    struct list linger_node; /* in loop.lingering */
-    uint64_t linger_until_ms;
-    struct sockaddr_in6 peer; /* or a sockaddr_in; family 0: see peer_text */
-    char *peer_text;          /* made when first asked for */
-};
-
 static const struct stream_ops tcp_ops;
 
-static void set_state(struct tcp_stream *t, enum tcp_state state) {
+void tcp_set_state(struct tcp_stream *t, enum tcp_state state) {
     CHECK(allowed[t->state] & 1 << state);
     t->state = (uint8_t)state;
 }
@@ -87,6 +40,30 @@ static void set_state(struct tcp_stream *t, enum tcp_state state) {
 static struct tcp_stream *tcp_of(const struct stream *s) {
     CHECK(s->ops == &tcp_ops);
     return CONTAINER_OF(s, struct tcp_stream, base);
+}
+
+struct tcp_more *tcp_more_of(struct tcp_stream *t) {
+    if (!t->more) {
+        t->more = xcalloc(1, sizeof *t->more);
+        t->more->stream = t;
+        list_init(&t->more->linger_node);
+    }
+    return t->more;
+}
+
+static size_t unsent_bytes(const struct tcp_stream *t) {
+    return t->more ? t->more->sending.size - t->more->sent + t->more->waiting.size : 0;
+}
+
+static void more_free(struct tcp_stream *t) {
+    if (!t->more)
+        return;
+    list_remove(&t->more->linger_node);
+    buf_fini(&t->more->sending);
+    buf_fini(&t->more->waiting);
+    free(t->more->name);
+    free(t->more);
+    t->more = NULL;
 }
 
 void tcp_set_options(int fd, uint32_t user_timeout_ms) {
@@ -107,49 +84,37 @@ void tcp_set_options(int fd, uint32_t user_timeout_ms) {
 
 /* ---- the end ---- */
 
-static void connecting_free(struct connecting *c) {
-    if (c->found)
-        uv_freeaddrinfo(c->found);
-    free(c);
-}
-
-static void connect_next(struct tcp_stream *t);
-
 static void on_handle_closed(uv_handle_t *handle) {
     struct tcp_stream *t = handle->data;
     if (t->state != STATE_CLOSING) {
-        /* One address did not answer: try the name's next with a new socket. */
-        uv_tcp_init(&t->loop->uv, &t->uv.tcp);
-        t->uv.handle.data = t;
-        connect_next(t);
+        tcp_connect_next(t);
         return;
     }
     if (t->base.handler && t->base.handler->on_close)
         t->base.handler->on_close(t->base.ctx, t->error);
-    list_remove(&t->linger_node);
-    buf_fini(&t->sending);
-    buf_fini(&t->waiting);
-    free(t->peer_text);
-    free(t);
+    more_free(t);
+    pool_free(&t->loop->streams, t);
 }
 
-/* Ends the stream; on_close follows from the loop. The first error is the one reported. */
-static void end(struct tcp_stream *t, int error) {
-    if (t->state == STATE_CLOSING)
-        return;
-    set_state(t, STATE_CLOSING);
-    t->error = error;
-    list_remove(&t->linger_node);
-    if (t->connecting) {
-        t->connecting->stream = NULL;
-        /* While a name is looked up or a connection attempted libuv owns the request, and its
-         * callback frees it. Between two attempts there is none, and the handle is closing. */
-        if (uv_is_closing(&t->uv.handle))
-            connecting_free(t->connecting);
-        t->connecting = NULL;
-    }
+/* libuv stops polling at once, so the descriptor may go before the handle has closed. */
+void tcp_drop_socket(struct tcp_stream *t) {
     if (!uv_is_closing(&t->uv.handle))
         uv_close(&t->uv.handle, on_handle_closed);
+    if (t->fd >= 0)
+        close(t->fd);
+    t->fd = -1;
+    t->polled = 0;
+}
+
+void tcp_end(struct tcp_stream *t, int error) {
+    if (t->state == STATE_CLOSING)
+        return;
+    tcp_connect_cancel(t);
+    tcp_set_state(t, STATE_CLOSING);
+    t->error = error;
+    if (t->more)
+        list_remove(&t->more->linger_node);
+    tcp_drop_socket(t);
 }
 
 static void linger_expire(uv_timer_t *timer) {
@@ -157,121 +122,133 @@ static void linger_expire(uv_timer_t *timer) {
     uint64_t now = loop_now_ms(l);
     struct list *first;
     while ((first = list_first(&l->lingering))) {
-        struct tcp_stream *t = LIST_ENTRY(first, struct tcp_stream, linger_node);
-        if (t->linger_until_ms > now) {
+        struct tcp_more *m = LIST_ENTRY(first, struct tcp_more, linger_node);
+        if (m->linger_until_ms > now) {
             uv_update_time(&l->uv);
-            uv_timer_start(timer, linger_expire, t->linger_until_ms - now, 0);
+            uv_timer_start(timer, linger_expire, m->linger_until_ms - now, 0);
             return;
         }
-        end(t, 0);
+        tcp_end(m->stream, 0);
     }
 }
 
 static void linger(struct tcp_stream *t) {
-    set_state(t, STATE_LINGERING);
-    int fd;
+    tcp_set_state(t, STATE_LINGERING);
     /* All bytes are out, so the shutdown does not have to wait for anything. */
-    if (t->eof || uv_fileno(&t->uv.handle, &fd) < 0 || shutdown(fd, SHUT_WR) < 0) {
-        end(t, 0);
+    if (t->eof || shutdown(t->fd, SHUT_WR) < 0) {
+        tcp_end(t, 0);
         return;
     }
     struct loop *l = t->loop;
-    t->linger_until_ms = loop_now_ms(l) + LINGER_MS;
+    struct tcp_more *m = tcp_more_of(t);
+    m->linger_until_ms = loop_now_ms(l) + LINGER_MS;
     if (list_empty(&l->lingering)) {
         uv_update_time(&l->uv);
         uv_timer_start(&l->linger_timer, linger_expire, LINGER_MS, 0);
     }
-    list_push_back(&l->lingering, &t->linger_node);
+    list_push_back(&l->lingering, &m->linger_node);
+    tcp_update_poll(t);
 }
 
 /* ---- reading ---- */
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret) {
-    struct tcp_stream *t = handle->data;
-    *ret = uv_buf_init(t->loop->read_buffer, sizeof t->loop->read_buffer);
+/* While the last bytes go out, and behind them, we read to discard. */
+static bool wants_to_read(const struct tcp_stream *t) {
+    return !t->eof && t->state != STATE_CONNECTING && t->state != STATE_CLOSING &&
+           !(t->state == STATE_OPEN && t->paused);
 }
 
-static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
-    struct tcp_stream *t = uv->data;
-    if (t->state == STATE_CLOSING || n == 0)
-        return;
-    if (n > 0) {
-        struct loop *l = t->loop;
-        if (t->state == STATE_OPEN)
-            t->base.handler->on_read(t->base.ctx, slice_of(buf->base, (size_t)n));
-        loop_breathe(l, (size_t)n);
-        return;
-    }
-    if (n != UV_EOF) {
-        end(t, (int)n);
-        return;
-    }
+static void take_eof(struct tcp_stream *t) {
     t->eof = true;
-    uv_read_stop(uv);
+    tcp_update_poll(t);
     if (t->state == STATE_OPEN && t->base.handler->on_eof)
         t->base.handler->on_eof(t->base.ctx);
     else if (t->state != STATE_FLUSHING)
-        end(t, 0);
+        tcp_end(t, 0);
 }
 
-/* Brings libuv's reading in line with what is wanted now. While the last bytes go out, and behind
- * them, we read to discard. */
-static void update_reading(struct tcp_stream *t) {
-    if (t->state == STATE_CLOSING || t->state == STATE_CONNECTING)
-        return;
-    if (t->eof || (t->state == STATE_OPEN && t->paused))
-        uv_read_stop(&t->uv.stream);
-    else
-        /* Says EALREADY when it is reading, and nothing else can go wrong here. */
-        (void)uv_read_start(&t->uv.stream, on_alloc, on_read);
+/* Reads what is there, as long as it is wanted: a handler may pause or end the stream. */
+static void read_some(struct tcp_stream *t) {
+    char *buffer = t->loop->read_buffer;
+    const size_t size = sizeof t->loop->read_buffer;
+    for (int i = 0; i < READS_MAX && wants_to_read(t); i++) {
+        ssize_t n = recv(t->fd, buffer, size, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            if (errno != EAGAIN)
+                tcp_end(t, -errno);
+            return;
+        }
+        if (n == 0) {
+            take_eof(t);
+            return;
+        }
+        if (t->state == STATE_OPEN)
+            t->base.handler->on_read(t->base.ctx, slice_of(buffer, (size_t)n));
+        loop_breathe(t->loop, (size_t)n);
+        if ((size_t)n < size)
+            return;
+    }
 }
 
 static void tcp_pause(struct stream *s) {
     struct tcp_stream *t = tcp_of(s);
     t->paused = true;
-    update_reading(t);
+    tcp_update_poll(t);
 }
 
 static void tcp_resume(struct stream *s) {
     struct tcp_stream *t = tcp_of(s);
     t->paused = false;
-    update_reading(t);
+    tcp_update_poll(t);
 }
 
 /* ---- writing ---- */
 
-static void on_written(uv_write_t *req, int status);
-
-static void send_waiting(struct tcp_stream *t) {
-    struct buf empty = t->sending;
-    t->sending = t->waiting;
-    t->waiting = empty;
-    uv_buf_t buf = uv_buf_init((char *)t->sending.data, (unsigned)t->sending.size);
-    t->write.data = t;
-    int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
-    if (r < 0)
-        end(t, r);
-    else
-        t->writing = true;
+/* How much of it the kernel takes now; negative when the stream has ended by it. */
+static ssize_t send_some(struct tcp_stream *t, struct slice bytes) {
+    for (;;) {
+        ssize_t n = send(t->fd, bytes.data, bytes.size, MSG_NOSIGNAL);
+        if (n >= 0)
+            return n;
+        if (errno == EINTR)
+            continue;
+        if (errno == EAGAIN)
+            return 0;
+        int error = -errno;
+        tcp_end(t, error);
+        return error;
+    }
 }
 
-static void on_written(uv_write_t *req, int status) {
-    struct tcp_stream *t = req->data;
-    t->writing = false;
-    buf_fini(&t->sending);
-    if (t->state == STATE_CLOSING)
-        return;
-    if (status < 0) {
-        end(t, status);
-        return;
+/* The socket takes bytes again. */
+static void send_waiting(struct tcp_stream *t) {
+    while (unsent_bytes(t) > 0) {
+        struct tcp_more *m = t->more;
+        if (m->sent == m->sending.size) {
+            buf_fini(&m->sending);
+            m->sending = m->waiting;
+            m->waiting = (struct buf){0};
+            m->sent = 0;
+        }
+        ssize_t n = send_some(t, slice_of(m->sending.data + m->sent, m->sending.size - m->sent));
+        if (n <= 0)
+            return;
+        m->sent += (size_t)n;
     }
-    if (t->waiting.size) {
-        send_waiting(t);
-        return;
+    if (t->more && !t->more->name) {
+        more_free(t);
+    } else if (t->more) {
+        buf_fini(&t->more->sending);
+        t->more->sent = 0;
     }
-    if (t->state == STATE_FLUSHING)
+    if (t->state == STATE_FLUSHING) {
         linger(t);
-    else if (t->base.handler->on_drain)
+        return;
+    }
+    tcp_update_poll(t);
+    if (t->base.handler->on_drain)
         t->base.handler->on_drain(t->base.ctx);
 }
 
@@ -279,28 +256,18 @@ static void tcp_write(struct stream *s, struct slice bytes) {
     struct tcp_stream *t = tcp_of(s);
     if (t->state > STATE_OPEN || t->shutdown_asked || bytes.size == 0)
         return;
-    if (t->state == STATE_OPEN && !t->writing) {
-        /* libuv takes sizes as unsigned int; what is over goes into the queue. */
-        unsigned n = bytes.size > INT32_MAX ? INT32_MAX : (unsigned)bytes.size;
-        uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes.data, n);
-        int r = uv_try_write(&t->uv.stream, &buf, 1);
-        if (r < 0 && r != UV_EAGAIN) {
-            end(t, r);
+    if (t->state == STATE_OPEN && unsent_bytes(t) == 0) {
+        ssize_t n = send_some(t, bytes);
+        if (n < 0 || (size_t)n == bytes.size)
             return;
-        }
-        size_t done = r > 0 ? (size_t)r : 0;
-        bytes = slice_of(bytes.data + done, bytes.size - done);
-        if (bytes.size == 0)
-            return;
+        bytes = slice_of(bytes.data + n, bytes.size - (size_t)n);
     }
-    buf_append_slice(&t->waiting, bytes);
-    if (t->state == STATE_OPEN && !t->writing)
-        send_waiting(t);
+    buf_append_slice(&tcp_more_of(t)->waiting, bytes);
+    tcp_update_poll(t);
 }
 
 static size_t tcp_pending_bytes(const struct stream *s) {
-    struct tcp_stream *t = tcp_of(s);
-    return t->waiting.size + (t->writing ? uv_stream_get_write_queue_size(&t->uv.stream) : 0);
+    return unsent_bytes(tcp_of(s));
 }
 
 static void tcp_shutdown(struct stream *s) {
@@ -310,37 +277,107 @@ static void tcp_shutdown(struct stream *s) {
     t->shutdown_asked = true;
     if (t->state != STATE_OPEN)
         return;
-    set_state(t, STATE_FLUSHING);
-    if (!t->writing)
+    tcp_set_state(t, STATE_FLUSHING);
+    if (unsent_bytes(t) == 0)
         linger(t);
-    update_reading(t);
+    else
+        tcp_update_poll(t);
 }
 
 static void tcp_close(struct stream *s) {
-    end(tcp_of(s), 0);
+    tcp_end(tcp_of(s), 0);
+}
+
+/* ---- readiness ---- */
+
+/* libuv reports an error of the socket by itself, and has stopped polling. Bytes that came before
+ * it are there to be read first. */
+static void on_socket_error(struct tcp_stream *t) {
+    t->polled = 0;
+    if (wants_to_read(t))
+        read_some(t);
+    if (t->state == STATE_CLOSING)
+        return;
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error != 0)
+        tcp_end(t, -error);
+    else
+        tcp_update_poll(t);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct tcp_stream *t = poll->data;
+    if (t->state == STATE_CONNECTING) {
+        tcp_connect_ready(t);
+        return;
+    }
+    if (status < 0) {
+        on_socket_error(t);
+        return;
+    }
+    if (events & UV_READABLE)
+        read_some(t);
+    if ((events & UV_WRITABLE) && t->state != STATE_CLOSING && unsent_bytes(t) > 0)
+        send_waiting(t);
+}
+
+void tcp_update_poll(struct tcp_stream *t) {
+    int events = 0;
+    if (t->state == STATE_CLOSING || t->fd < 0)
+        return;
+    if (wants_to_read(t))
+        events |= UV_READABLE;
+    if (t->state == STATE_CONNECTING || unsent_bytes(t) > 0)
+        events |= UV_WRITABLE;
+    if (events == t->polled)
+        return;
+    t->polled = (uint8_t)events;
+    if (events == 0)
+        uv_poll_stop(&t->uv.poll);
+    else
+        uv_poll_start(&t->uv.poll, events, on_poll);
 }
 
 /* ---- who it is ---- */
 
 static const char *tcp_peer(const struct stream *s) {
+    static _Thread_local char text[INET6_ADDRSTRLEN + 16];
     struct tcp_stream *t = tcp_of(s);
-    if (t->peer_text)
-        return t->peer_text;
     char host[INET6_ADDRSTRLEN] = "";
-    char text[INET6_ADDRSTRLEN + 16] = "local";
-    if (t->peer.sin6_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&t->peer;
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-        snprintf(text, sizeof text, "%s:%u", host, ntohs(v4->sin_port));
-    } else if (t->peer.sin6_family == AF_INET6) {
-        bool mapped = IN6_IS_ADDR_V4MAPPED(&t->peer.sin6_addr);
-        if (mapped)
-            inet_ntop(AF_INET, &t->peer.sin6_addr.s6_addr[12], host, sizeof host);
-        else
-            inet_ntop(AF_INET6, &t->peer.sin6_addr, host, sizeof host);
-        snprintf(text, sizeof text, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(t->peer.sin6_port));
+    if (t->more && t->more->name)
+        return t->more->name;
+    if (!t->known)
+        return t->local ? "local" : "unknown";
+    struct in6_addr ip;
+    memcpy(&ip, t->ip, sizeof ip);
+    bool v4 = IN6_IS_ADDR_V4MAPPED(&ip);
+    if (v4)
+        inet_ntop(AF_INET, &t->ip[12], host, sizeof host);
+    else
+        inet_ntop(AF_INET6, &ip, host, sizeof host);
+    snprintf(text, sizeof text, v4 ? "%s:%u" : "[%s]:%u", host, t->port);
+    return text;
+}
+
+static const uint8_t *tcp_peer_ip(const struct stream *s) {
+    struct tcp_stream *t = tcp_of(s);
+    return t->known ? t->ip : NULL;
+}
+
+static void set_peer(struct tcp_stream *t, const struct sockaddr_storage *peer) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
+    if (peer->ss_family == AF_INET) {
+        t->ip[10] = t->ip[11] = 0xff;
+        memcpy(&t->ip[12], &v4->sin_addr, 4);
+        t->port = ntohs(v4->sin_port);
+        t->known = true;
+    } else if (peer->ss_family == AF_INET6) {
+        memcpy(t->ip, &v6->sin6_addr, sizeof t->ip);
+        t->port = ntohs(v6->sin6_port);
+        t->known = true;
     }
-    return t->peer_text = xstrdup(text);
 }
 
 static const struct stream_ops tcp_ops = {
@@ -351,170 +388,68 @@ static const struct stream_ops tcp_ops = {
     .close = tcp_close,
     .pending_bytes = tcp_pending_bytes,
     .peer = tcp_peer,
+    .peer_ip = tcp_peer_ip,
 };
 
 /* ---- beginning ---- */
 
-static struct tcp_stream *tcp_new(struct loop *l) {
-    struct tcp_stream *t = xcalloc(1, sizeof *t);
+struct tcp_stream *tcp_new(struct loop *l) {
+    struct tcp_stream *t = pool_alloc(&l->streams);
     t->base.ops = &tcp_ops;
     t->loop = l;
-    list_init(&t->linger_node);
+    t->fd = -1;
     return t;
+}
+
+int tcp_open(struct tcp_stream *t, int fd) {
+    int r = uv_poll_init(&t->loop->uv, &t->uv.poll, fd);
+    if (r < 0)
+        return r;
+    t->uv.handle.data = t;
+    t->fd = fd;
+    t->polled = 0;
+    return 0;
+}
+
+/* A connected socket becomes a stream. */
+static int begin(struct tcp_stream *t, int fd, struct stream **ret_stream) {
+    int r = tcp_open(t, fd);
+    if (r < 0) {
+        close(fd);
+        pool_free(&t->loop->streams, t);
+        return r;
+    }
+    t->state = STATE_OPEN;
+    tcp_update_poll(t);
+    *ret_stream = &t->base;
+    return 0;
+}
+
+int tcp_accepted(struct loop *l, int fd, const struct sockaddr_storage *peer,
+                 struct stream **ret_stream) {
+    struct tcp_stream *t = tcp_new(l);
+    set_peer(t, peer);
+    return begin(t, fd, ret_stream);
 }
 
 int stream_from_fd(struct loop *l, int fd, struct stream **ret_stream) {
     struct tcp_stream *t = tcp_new(l);
-    struct sockaddr_storage own = {0};
+    struct sockaddr_storage own = {0}, peer = {0};
     socklen_t size = sizeof own;
     int r = getsockname(fd, (struct sockaddr *)&own, &size);
     if (r == 0 && (own.ss_family == AF_INET || own.ss_family == AF_INET6)) {
-        size = sizeof t->peer;
+        size = sizeof peer;
         /* A client that has reset the connection already has no address any more. */
-        if (getpeername(fd, (struct sockaddr *)&t->peer, &size) < 0)
-            t->peer_text = xstrdup("unknown");
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0)
+            set_peer(t, &peer);
         tcp_set_options(fd, 0);
-        uv_tcp_init(&l->uv, &t->uv.tcp);
-        r = uv_tcp_open(&t->uv.tcp, fd);
     } else {
-        uv_pipe_init(&l->uv, &t->uv.pipe, 0);
-        r = uv_pipe_open(&t->uv.pipe, fd);
+        t->local = true;
     }
-    t->uv.handle.data = t;
-    t->state = STATE_OPEN;
-    if (r < 0) {
-        /* No handler is set, so nobody hears of the end. */
-        end(t, r);
-        close(fd);
-        return r;
-    }
-    update_reading(t);
-    *ret_stream = &t->base;
-    return 0;
+    return begin(t, fd, ret_stream);
 }
 
 int socketpair_new(int ret_fds[2]) {
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ret_fds) < 0 ? -errno
                                                                                            : 0;
-}
-
-/* ---- connecting ---- */
-
-static void connected(struct tcp_stream *t, struct connecting *c) {
-    t->connecting = NULL;
-    set_state(t, STATE_OPEN);
-    bool flush = t->waiting.size > 0;
-    if (flush)
-        send_waiting(t);
-    update_reading(t);
-    if (t->state == STATE_OPEN && c->on_connect)
-        c->on_connect(c->ctx, &t->base);
-    connecting_free(c);
-    if (t->state == STATE_OPEN && t->shutdown_asked) {
-        t->shutdown_asked = false;
-        tcp_shutdown(&t->base);
-    }
-}
-
-static void on_connect(uv_connect_t *req, int status) {
-    struct connecting *c = req->data;
-    struct tcp_stream *t = c->stream;
-    if (!t) {
-        connecting_free(c);
-        return;
-    }
-    if (status == 0) {
-        connected(t, c);
-        return;
-    }
-    c->error = status;
-    uv_close(&t->uv.handle, on_handle_closed);
-}
-
-/* A new socket for each address, with its options set before it connects, since TCP_USER_TIMEOUT
- * also bounds the handshake. */
-static int connect_to(struct tcp_stream *t, const struct sockaddr *to) {
-    struct connecting *c = t->connecting;
-    int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    tcp_set_options(fd, c->user_timeout_ms);
-    int r = uv_tcp_open(&t->uv.tcp, fd);
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
-    c->req.connect.data = c;
-    return uv_tcp_connect(&c->req.connect, &t->uv.tcp, to, on_connect);
-}
-
-static void connect_next(struct tcp_stream *t) {
-    struct connecting *c = t->connecting;
-    if (!c->next) {
-        int error = c->error;
-        connecting_free(c);
-        t->connecting = NULL;
-        end(t, error);
-        return;
-    }
-    const struct sockaddr *to = c->next->ai_addr;
-    c->next = c->next->ai_next;
-    int r = connect_to(t, to);
-    if (r < 0) {
-        c->error = r;
-        uv_close(&t->uv.handle, on_handle_closed);
-    }
-}
-
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found) {
-    struct connecting *c = req->data;
-    c->found = found;
-    if (!c->stream) {
-        connecting_free(c);
-        return;
-    }
-    c->next = found;
-    /* The resolver has its own numbers; callers of net/ know errno. */
-    c->error = status < 0 ? -EHOSTUNREACH : 0;
-    connect_next(c->stream);
-}
-
-static int connect_begin(struct tcp_stream *t, const struct address *a) {
-    struct connecting *c = t->connecting;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    if (uv_ip4_addr(a->host, a->port, &v4) == 0)
-        return connect_to(t, (const struct sockaddr *)&v4);
-    if (uv_ip6_addr(a->host, a->port, &v6) == 0)
-        return connect_to(t, (const struct sockaddr *)&v6);
-    char port[8];
-    snprintf(port, sizeof port, "%u", a->port);
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    c->req.resolve.data = c;
-    return uv_getaddrinfo(&t->loop->uv, &c->req.resolve, on_resolved, a->host, port, &hints);
-}
-
-struct stream *tcp_connect(struct loop *l, const char *address, uint32_t user_timeout_ms,
-                           void (*on_connected)(void *ctx, struct stream *s), void *ctx) {
-    struct tcp_stream *t = tcp_new(l);
-    struct address a;
-    uv_tcp_init(&l->uv, &t->uv.tcp);
-    t->uv.handle.data = t;
-    t->state = STATE_CONNECTING;
-    t->peer_text = xstrdup(address);
-    if (!address_parse(address, &a) || a.port == 0) {
-        end(t, -EINVAL);
-        return &t->base;
-    }
-    struct connecting *c = xcalloc(1, sizeof *c);
-    *c = (struct connecting){
-        .stream = t, .user_timeout_ms = user_timeout_ms, .on_connect = on_connected, .ctx = ctx};
-    t->connecting = c;
-    int r = connect_begin(t, &a);
-    if (r < 0) {
-        connecting_free(c);
-        t->connecting = NULL;
-        end(t, r);
-    }
-    return &t->base;
 }

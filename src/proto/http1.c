@@ -459,6 +459,25 @@ int http1_parse_head(struct slice in, size_t seen, struct http_head *ret_head,
     return status < 0 ? status : size;
 }
 
+int http_head_begin(struct http_head *ret_head, struct slice method, struct slice path,
+                    struct slice authority, const char **ret_reason) {
+    head_clear(ret_head);
+    ret_head->method_text = method;
+    ret_head->method = find_method(method);
+    ret_head->minor_version = 1;
+    ret_head->keep_alive = true;
+    if (!host_is_valid(authority))
+        return refuse(ret_reason, 400, "the authority is not valid");
+    ret_head->host = authority;
+    for (size_t i = 0; i < path.size; i++)
+        if (!is_class(path.data[i], C_TARGET))
+            return refuse(ret_reason, 400,
+                          "the target has a character that must be percent-encoded");
+    if (path.size == 0 || (path.data[0] != '/' && path.data[0] != '*'))
+        return refuse(ret_reason, 400, "the target is not a path");
+    return parse_target(ret_head, path, ret_reason);
+}
+
 const struct slice *http_find_header(const struct http_head *head, const char *name) {
     size_t size = strlen(name);
     for (size_t i = 0; i < head->header_count; i++)

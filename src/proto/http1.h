@@ -19,8 +19,9 @@ enum {
     HTTP1_HEAD_BYTES_MAX = 32 * 1024,
     HTTP1_TARGET_BYTES_MAX = 16 * 1024,
     HTTP1_EMPTY_LINES_MAX = 4,
-    HTTP1_CHUNK_LINE_BYTES_MAX = 4096,   /* a chunk's size with its extensions */
-    HTTP1_TRAILER_BYTES_MAX = 16 * 1024, /* all trailer fields together */
+    HTTP1_CHUNK_LINE_BYTES_MAX = 4096,     /* a chunk's size with its extensions */
+    HTTP1_TRAILER_BYTES_MAX = 16 * 1024,   /* all trailer fields together */
+    HTTP1_EXTENSION_BYTES_MAX = 16 * 1024, /* all chunk extensions of a body together */
 };
 
 enum http_method {
@@ -65,6 +66,11 @@ struct http_head {
  * come so far: a caller that sets HTTP_OTHER before knows whether a refusal may have a body. */
 int http1_parse_head(struct slice in, size_t seen, struct http_head *ret_head,
                      const char **ret_reason);
+/* The same for a version whose request line comes as fields (RFC 9113 section 8.3.1): clears
+ * *ret_head, and fills method, path, query and host. `authority` may be empty. > 0, or < 0 as
+ * above. */
+int http_head_begin(struct http_head *ret_head, struct slice method, struct slice path,
+                    struct slice authority, const char **ret_reason);
 /* The value of the first header of that name, or NULL. */
 const struct slice *http_find_header(const struct http_head *head, const char *name);
 
@@ -76,6 +82,7 @@ struct http1_body {
     uint64_t total; /* content seen so far, with what is left of the current chunk */
     uint64_t bytes_max;
     uint32_t line_bytes; /* of the chunk line or of the trailers so far */
+    uint32_t extension_bytes;
 };
 enum http1_body_result {
     HTTP1_BODY_PIECE,

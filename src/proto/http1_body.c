@@ -130,7 +130,11 @@ static enum body_state step(struct http1_body *b, uint8_t c) {
     }
 }
 
-static bool line_is_too_long(const struct http1_body *b) {
+/* Extensions count for the whole body as well: chunks of one byte with long extensions would cost
+ * thousands of bytes for each that they bring. */
+static bool line_is_too_long(struct http1_body *b) {
+    if (b->state == EXTENSION && ++b->extension_bytes > HTTP1_EXTENSION_BYTES_MAX)
+        return true;
     if (b->state < DATA)
         return b->line_bytes > HTTP1_CHUNK_LINE_BYTES_MAX;
     return b->state >= TRAILER && b->line_bytes > HTTP1_TRAILER_BYTES_MAX;

@@ -73,12 +73,8 @@ int gateway_thread_new(const struct gateway_thread_options *o, struct gateway_th
     return 0;
 }
 
-uint16_t gateway_thread_http_port(const struct gateway_thread *t) {
-    return gateway_net_http_port(t->net);
-}
-
-uint16_t gateway_thread_redis_port(const struct gateway_thread *t) {
-    return gateway_net_redis_port(t->net);
+uint16_t gateway_thread_port(const struct gateway_thread *t, enum gateway_port which) {
+    return gateway_net_port(t->net, which);
 }
 
 static void *gateway_main(void *arg) {

@@ -21,8 +21,7 @@ struct gateway_thread_options {
 /* Binds the listeners; negative errno. The thread is not running yet. */
 int gateway_thread_new(const struct gateway_thread_options *o,
                        struct gateway_thread **ret) WARN_UNUSED;
-uint16_t gateway_thread_http_port(const struct gateway_thread *t);
-uint16_t gateway_thread_redis_port(const struct gateway_thread *t);
+uint16_t gateway_thread_port(const struct gateway_thread *t, enum gateway_port which);
 void gateway_thread_start(struct gateway_thread *t, int number);
 /* Any thread: begins to stop; clients get the answers they wait for, within time_limit_ms. */
 void gateway_thread_drain(struct gateway_thread *t, uint32_t time_limit_ms);

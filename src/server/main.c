@@ -13,7 +13,7 @@ static const struct {
 } roles[] = {{"serve", ROLE_SERVE}, {"db", ROLE_DB}, {"web", ROLE_WEB}};
 
 static int run_role(int argc, char **argv, enum server_role role) {
-    struct server_options options;
+    static struct server_options options; /* its texts live as long as the process */
     switch (options_parse(argc, argv, role, &options, stderr)) {
     case OPTIONS_HELP:
         printf("usage: cotidal %s [OPTION...]\n\n", argv[0]);
@@ -30,7 +30,9 @@ static int run_role(int argc, char **argv, enum server_role role) {
         return CLI_USAGE;
     }
     log_set_level(level);
-    return server_run(&options);
+    int rc = server_run(&options);
+    options_fini(&options);
+    return rc;
 }
 
 int main(int argc, char **argv) {

@@ -37,7 +37,33 @@ static bool parse_switch(const char *text, bool *ret) {
     return yes || strcmp(text, "0") == 0 || strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
 }
 
-static bool option_set(const struct option *o, const char *text, struct server_options *ret) {
+static void list_free(struct option_list *list) {
+    for (size_t i = 0; i < list->count; i++)
+        free((char *)(uintptr_t)list->items[i]);
+    *list = (struct option_list){0};
+}
+
+/* Appends what stands between commas. */
+static bool list_append(struct option_list *list, const char *text, const void *source) {
+    if (list->source != source) {
+        list_free(list);
+        list->source = source;
+    }
+    while (*text) {
+        size_t n = strcspn(text, ",");
+        if (n == 0 || list->count == OPTION_LIST_MAX)
+            return false;
+        char *item = xmalloc(n + 1);
+        memcpy(item, text, n);
+        item[n] = 0;
+        list->items[list->count++] = item;
+        text += n + (text[n] == ',');
+    }
+    return true;
+}
+
+static bool option_set(const struct option *o, const char *text, const void *source,
+                       struct server_options *ret) {
     void *at = (char *)ret + o->offset;
     switch (o->type) {
     case OPTION_TEXT:
@@ -51,17 +77,23 @@ static bool option_set(const struct option *o, const char *text, struct server_o
         return duration_parse_ms(slice_str(text), at);
     case OPTION_SWITCH:
         return parse_switch(text, at);
+    case OPTION_LIST:
+        return list_append(at, text, source);
     }
     return false;
 }
 
-static bool apply(const struct option *o, const char *text, const char *where,
+/* Where values come from. */
+static const char from_table[] = "table", from_file[] = "file", from_environment[] = "environment",
+                  from_arguments[] = "arguments";
+
+static bool apply(const struct option *o, const char *text, const char *where, const void *source,
                   struct server_options *ret, FILE *err) {
     if (!(o->roles & ret->role)) {
         fprintf(err, "cotidal: %s: --%s does not go with this command\n", where, o->name);
         return false;
     }
-    if (option_set(o, text, ret))
+    if (option_set(o, text, source, ret))
         return true;
     fprintf(err, "cotidal: %s: '%s' is not a value for --%s %s\n", where, text, o->name, o->value);
     return false;
@@ -77,7 +109,7 @@ static bool apply_environment(struct server_options *ret, FILE *err) {
         /* The environment is shared by all commands: what this role does not take is passed over.
          */
         if (text && *text && (options[i].roles & ret->role) &&
-            !apply(&options[i], text, name, ret, err))
+            !apply(&options[i], text, name, from_environment, ret, err))
             return false;
     }
     return true;
@@ -115,7 +147,10 @@ static bool apply_file(const char *path, struct server_options *ret, FILE *err) 
             fprintf(err, "cotidal: %s: expected name = value, with the name of an option\n", where);
             ok = false;
         } else {
-            ok = apply(o, xstrdup(trim(equals + 1)), where, ret, err);
+            char *text = xstrdup(trim(equals + 1));
+            ok = apply(o, text, where, from_file, ret, err);
+            if (o->type == OPTION_LIST)
+                free(text);
         }
     }
     fclose(f);
@@ -143,10 +178,16 @@ static enum options_result apply_arguments(int argc, char **argv, struct server_
             fprintf(err, "cotidal: --%s needs a value: --%s %s\n", o->name, o->name, o->value);
             return OPTIONS_BAD;
         }
-        if (!apply(o, text, "command line", ret, err))
+        if (!apply(o, text, "command line", from_arguments, ret, err))
             return OPTIONS_BAD;
     }
     return OPTIONS_OK;
+}
+
+void options_fini(struct server_options *o) {
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++)
+        if (options[i].type == OPTION_LIST)
+            list_free((void *)((char *)o + options[i].offset));
 }
 
 enum options_result options_parse(int argc, char **argv, enum server_role role,
@@ -154,10 +195,11 @@ enum options_result options_parse(int argc, char **argv, enum server_role role,
     *ret = (struct server_options){.role = role};
     for (size_t i = 0; i < ARRAY_COUNT(options); i++)
         if (*options[i].initial || options[i].type == OPTION_TEXT)
-            CHECK(option_set(&options[i], options[i].initial, ret));
+            CHECK(option_set(&options[i], options[i].initial, from_table, ret));
     /* The command line is read twice, so that it says which file to read and still wins over it. */
     struct server_options first = *ret;
     enum options_result rc = apply_arguments(argc, argv, &first, err);
+    options_fini(&first);
     if (rc != OPTIONS_OK)
         return rc;
     const char *file = *first.config ? first.config : getenv("COTIDAL_CONFIG");

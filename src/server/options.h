@@ -15,6 +15,14 @@ enum option_type {
     OPTION_COUNT,    /* uint64_t */
     OPTION_DURATION, /* uint64_t milliseconds: 300ms, 30s, 5m, 2h */
     OPTION_SWITCH,   /* bool */
+    OPTION_LIST,     /* struct option_list: given several times, or with commas between */
+};
+
+enum { OPTION_LIST_MAX = 16 };
+struct option_list {
+    size_t count;
+    const char *items[OPTION_LIST_MAX];
+    const void *source; /* what set it: a later source begins anew */
 };
 
 /* X(field, type, name, value, roles, default, help) */
@@ -26,6 +34,13 @@ enum option_type {
       "listen for the Redis protocol here, likewise")                                              \
     X(peer, TEXT, "peer", "ADDR:PORT", ROLES_DATA, "127.0.0.1:7070",                               \
       "listen for other nodes and for web servers here")                                           \
+    X(https, TEXT, "https", "ADDR:PORT", ROLES_CLIENTS, "off",                                     \
+      "listen for HTTP over TLS here, with --cert and --key")                                      \
+    X(rediss, TEXT, "rediss", "ADDR:PORT", ROLES_CLIENTS, "off",                                   \
+      "listen for the Redis protocol over TLS here, likewise")                                     \
+    X(cert, LIST, "cert", "FILE", ROLES_CLIENTS, "",                                               \
+      "certificate with its chain (PEM); again for further names, each with its --key")            \
+    X(key, LIST, "key", "FILE", ROLES_CLIENTS, "", "key of the --cert at the same place (PEM)")    \
     X(advertise, TEXT, "advertise", "HOST:PORT", ROLES_DATA, "",                                   \
       "what others reach --peer at, when that differs from the address it listens on")             \
     X(join, TEXT, "join", "HOST:PORT,...", ROLES_DATA, "",                                         \
@@ -48,6 +63,32 @@ enum option_type {
       "count all records up against the digest this often; 0: never")                              \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
+    X(per_address, COUNT, "per-address", "N", ROLES_CLIENTS, "0",                                  \
+      "connections of one client address at most (IPv6: of one /64); 0: no limit")                 \
+    X(rate_limit, TEXT, "rate-limit", "N/s[,BURST]", ROLES_CLIENTS, "",                            \
+      "HTTP requests a second of one client address, and how many at once; beyond: 429")           \
+    X(keepalive_requests, COUNT, "keepalive-requests", "N", ROLES_CLIENTS, "0",                    \
+      "close an HTTP connection after so many requests; 0: no limit")                              \
+    X(idle_timeout, DURATION, "idle-timeout", "TIME", ROLES_CLIENTS, "75s",                        \
+      "how long an HTTP connection may be idle between requests")                                  \
+    X(header_timeout, DURATION, "header-timeout", "TIME", ROLES_CLIENTS, "10s",                    \
+      "from the first byte of an HTTP request to the end of its header section")                   \
+    X(body_timeout, DURATION, "body-timeout", "TIME", ROLES_CLIENTS, "30s",                        \
+      "for the body of an HTTP request, and one second more for each KiB of it")                   \
+    X(send_timeout, DURATION, "send-timeout", "TIME", ROLES_CLIENTS, "60s",                        \
+      "how long a client may take nothing of what waits for it")                                   \
+    X(redis_idle_timeout, DURATION, "redis-idle-timeout", "TIME", ROLES_CLIENTS, "0s",             \
+      "how long a Redis client may be idle; 0s: for ever")                                         \
+    X(max_header, BYTES, "max-header", "SIZE", ROLES_CLIENTS, "32K",                               \
+      "of an HTTP request's line and fields, 32K at most")                                         \
+    X(max_body, BYTES, "max-body", "SIZE", ROLES_CLIENTS, "64M",                                   \
+      "of one value, one argument, one HTTP body, 64M at most")                                    \
+    X(drain_timeout, DURATION, "drain-timeout", "TIME", ROLES_CLIENTS, "5s",                       \
+      "how long a stop waits for the answers that clients are owed")                               \
+    X(access_log, TEXT, "access-log", "FILE", ROLES_CLIENTS, "",                                   \
+      "write a line for each HTTP request; \"-\" is standard output")                              \
+    X(access_format, TEXT, "access-format", "FORMAT", ROLES_CLIENTS, "combined",                   \
+      "of those lines: combined or json")                                                          \
     X(election_timeout, DURATION, "election-timeout", "TIME", ROLES_DATA, "300ms",                 \
       "how long a leader may be silent before another is elected")                                 \
     X(heartbeat, DURATION, "heartbeat", "TIME", ROLES_DATA, "30ms",                                \
@@ -67,6 +108,7 @@ struct server_options {
 #define OPTION_FIELD_COUNT(f) uint64_t f;
 #define OPTION_FIELD_DURATION(f) uint64_t f;
 #define OPTION_FIELD_SWITCH(f) bool f;
+#define OPTION_FIELD_LIST(f) struct option_list f;
 #define X(field, type, name, value, roles, initial, help) OPTION_FIELD_##type(field)
     SERVER_OPTIONS(X)
 #undef X
@@ -77,6 +119,8 @@ enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_BAD };
  * as the process. BAD: the reason was written to `err`. */
 enum options_result options_parse(int argc, char **argv, enum server_role role,
                                   struct server_options *ret, FILE *err);
+/* Frees the lists. */
+void options_fini(struct server_options *o);
 void options_help(enum server_role role, FILE *out);
 /* The Markdown table for docs/operations.md. */
 void options_docs(FILE *out);

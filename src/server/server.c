@@ -6,34 +6,51 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "net/pair.h"
+#include "server/client_setup.h"
 #include "server/gateway_thread.h"
 #include "server/join.h"
 #include "server/replica_thread.h"
+#include "server/tls_setup.h"
 
-enum { THREADS_MAX = 256, DRAIN_MS = 5000, DESCRIPTORS_RESERVED = 128, SMALL_MACHINE_CORES = 2 };
+enum { SMALL_MACHINE_CORES = 2 };
 
 struct server {
     const struct server_options *o;
     struct replica_thread *replica; /* NULL in a web server */
     struct gateway_shared *shared;
-    struct gateway_thread *gateways[THREADS_MAX];
+    struct client_setup clients;
+    struct gateway_thread *gateways[CLIENT_THREADS_MAX];
     size_t gateway_count;
     bool one_thread; /* for clients and node */
     struct identity id;
-    char http[300], redis[300]; /* as bound; empty: off */
-    struct loop *loop;          /* of the main thread: signals */
-    int signals;
+    struct tls_setup tls;
+    char bound[GATEWAY_PORT_COUNT][300]; /* the listeners' addresses; empty: off */
+    struct loop *loop;                   /* of the main thread: signals */
 };
 
 /* ---- what may listen where ---- */
 
 static bool is_off(const char *address) {
     return strcmp(address, "off") == 0 || *address == 0;
+}
+
+static const struct {
+    const char *option; /* on the command line */
+    const char *name;   /* in the start-up line */
+    size_t offset;
+} listeners[GATEWAY_PORT_COUNT] = {
+    [GATEWAY_HTTP] = {"--http", "http", offsetof(struct server_options, http)},
+    [GATEWAY_REDIS] = {"--redis", "redis", offsetof(struct server_options, redis)},
+    [GATEWAY_HTTPS] = {"--https", "https", offsetof(struct server_options, https)},
+    [GATEWAY_REDISS] = {"--rediss", "rediss", offsetof(struct server_options, rediss)},
+};
+
+static const char *asked_address(const struct server_options *o, size_t which) {
+    return *(const char *const *)(const void *)((const char *)o + listeners[which].offset);
 }
 
 /* Without credentials only this machine may come in (docs/threat-model.md). */
@@ -70,9 +87,9 @@ static bool addresses_valid(const char *option, const char *list) {
 }
 
 static bool addresses_allowed(const struct server_options *o) {
-    if ((o->role & ROLES_CLIENTS) &&
-        (!address_allowed(o, "--http", o->http) || !address_allowed(o, "--redis", o->redis)))
-        return false;
+    for (size_t i = 0; (o->role & ROLES_CLIENTS) && i < GATEWAY_PORT_COUNT; i++)
+        if (!address_allowed(o, listeners[i].option, asked_address(o, i)))
+            return false;
     if ((o->role & ROLES_DATA) && is_off(o->peer)) {
         fprintf(stderr, "cotidal: a database node needs --peer\n");
         return false;
@@ -110,33 +127,16 @@ static struct stream *connect_local(void *ctx, struct loop *loop) {
     return stream;
 }
 
-static uint64_t raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return 1024;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        getrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur;
-}
-
 static void address_with_port(const char *text, uint16_t port, char out[300]) {
     const char *colon = strrchr(text, ':');
     snprintf(out, 300, "%.*s:%u", (int)(colon - text), text, port);
 }
 
-static bool open_gateway(struct server *s, const char *const *seeds, size_t seed_count,
-                         uint64_t connections) {
+static bool open_gateway(struct server *s, const char *const *seeds, size_t seed_count) {
     const struct server_options *o = s->o;
     struct gateway_thread_options options = {
-        .gateway = {.connections_max = (uint32_t)connections,
-                    .node = s->replica ? replica_thread_gauges(s->replica) : NULL},
-        .net = {.http_address = is_off(o->http) ? NULL
-                                : *s->http      ? s->http
-                                                : o->http,
-                .redis_address = is_off(o->redis) ? NULL
-                                 : *s->redis      ? s->redis
-                                                  : o->redis},
+        .gateway = client_setup_gateway(&s->clients, s->gateway_count),
+        .net = {.tls = s->tls.server},
         .upstream = {.upstream = {.seeds = seeds,
                                   .seed_count = seed_count,
                                   .gate = s->replica ? replica_thread_gate(s->replica) : NULL},
@@ -145,23 +145,31 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
         .shared = s->shared,
         .loop = s->one_thread ? replica_thread_loop(s->replica) : NULL,
     };
+    options.gateway.node = s->replica ? replica_thread_gauges(s->replica) : NULL;
+    options.gateway.tls = s->tls.server;
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (!is_off(asked_address(o, i)))
+            options.net.addresses[i] = *s->bound[i] ? s->bound[i] : asked_address(o, i);
     struct address redis;
-    if (options.net.redis_address && address_parse(options.net.redis_address, &redis))
+    if (options.net.addresses[GATEWAY_REDIS] &&
+        address_parse(options.net.addresses[GATEWAY_REDIS], &redis))
         options.gateway.redis_port = redis.port;
     struct gateway_thread *t;
     int rc = gateway_thread_new(&options, &t);
     if (rc < 0) {
-        fprintf(stderr,
-                "cotidal: cannot listen on --http %s or --redis %s: %s\n"
-                "cotidal: choose other ports, or port 0 for any free one\n",
-                o->http, o->redis, strerror(-rc));
+        fprintf(stderr, "cotidal: cannot listen on");
+        for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+            if (options.net.addresses[i])
+                fprintf(stderr, " %s %s", listeners[i].option, asked_address(o, i));
+        fprintf(stderr, ": %s\ncotidal: choose other ports, or port 0 for any free one\n",
+                strerror(-rc));
         return false;
     }
     s->gateways[s->gateway_count++] = t;
-    if (!is_off(o->http))
-        address_with_port(o->http, gateway_thread_http_port(t), s->http);
-    if (!is_off(o->redis))
-        address_with_port(o->redis, gateway_thread_redis_port(t), s->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (options.net.addresses[i])
+            address_with_port(asked_address(o, i), gateway_thread_port(t, (enum gateway_port)i),
+                              s->bound[i]);
     return true;
 }
 
@@ -171,27 +179,28 @@ static size_t client_threads(const struct server_options *o) {
     size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
     if (!o->threads && (o->role & ROLES_DATA) && cores <= SMALL_MACHINE_CORES)
         threads = 1;
-    return threads < THREADS_MAX ? threads : THREADS_MAX;
+    return threads < CLIENT_THREADS_MAX ? threads : CLIENT_THREADS_MAX;
 }
 
 static bool open_gateways(struct server *s) {
     const struct server_options *o = s->o;
     static const char *const local[] = {"local"};
-    if (!(o->role & ROLES_CLIENTS))
+    if (!(o->role & ROLES_CLIENTS)) {
+        descriptor_limit_raise(); /* for the links of web servers */
         return true;
+    }
     size_t seed_count = 1;
     const char **seeds = o->role & ROLE_WEB ? split_list(o->db, &seed_count) : NULL;
     size_t threads = client_threads(o);
     s->one_thread = s->replica && threads == 1;
-    uint64_t limit = raise_descriptor_limit();
-    uint64_t clients = limit > 2 * DESCRIPTORS_RESERVED ? limit - DESCRIPTORS_RESERVED : limit / 2;
-    if (o->connections && o->connections < clients)
-        clients = o->connections;
+    if (!client_setup_init(&s->clients, o, threads)) {
+        free(seeds);
+        return false;
+    }
     s->shared = gateway_shared_new();
     bool ok = true;
     for (size_t i = 0; ok && i < threads; i++)
-        ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count,
-                          clients / threads + 1);
+        ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count);
     free(seeds);
     return ok;
 }
@@ -227,24 +236,41 @@ static bool find_identity(struct server *s) {
 
 static void on_signal(void *ctx, int signum) {
     struct server *s = ctx;
-    if (s->signals++ > 0) {
-        fprintf(stderr, "cotidal: stopped at once\n");
-        _exit(128 + signum);
-    }
+    (void)signum;
     loop_stop(s->loop);
+}
+
+/* While the process stops its main thread waits for the others and runs no loop. */
+static void on_second_signal(int signum) {
+    static const char text[] = "cotidal: stopped at once\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)n;
+    _exit(128 + signum);
+}
+
+/* Files that others have renamed are opened anew; those that others have written are read anew. */
+static void on_reopen(void *ctx, int signum) {
+    struct server *s = ctx;
+    if (signum == SIGHUP)
+        tls_setup_reload(&s->tls);
+    if (s->clients.writer)
+        access_writer_reopen(s->clients.writer);
 }
 
 static bool start(struct server *s) {
     const struct server_options *o = s->o;
-    if (!addresses_allowed(o))
+    if (!addresses_allowed(o) || !tls_setup_init(&s->tls, o))
         return false;
     if ((o->role & ROLES_DATA) && !(s->replica = replica_thread_prepare(o)))
         return false;
     if (!open_gateways(s))
         return false;
     if (s->replica &&
-        (!find_identity(s) || !replica_thread_start(s->replica, &s->id, s->http, s->redis)))
+        (!find_identity(s) || !replica_thread_start(s->replica, &s->id, s->bound[GATEWAY_HTTP],
+                                                    s->bound[GATEWAY_REDIS])))
         return false;
+    if (s->clients.writer)
+        access_writer_start(s->clients.writer);
     for (size_t i = 0; i < s->gateway_count; i++)
         gateway_thread_start(s->gateways[i], (int)i);
     return true;
@@ -255,12 +281,13 @@ static void announce(const struct server *s) {
         printf("cotidal: node %llu ready", (unsigned long long)s->id.node_id);
     else
         printf("cotidal: node web ready");
-    if (*s->http)
-        printf(" http=%s", s->http);
-    if (*s->redis)
-        printf(" redis=%s", s->redis);
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
+        if (*s->bound[i])
+            printf(" %s=%s", listeners[i].name, s->bound[i]);
     if (s->replica)
         printf(" peer=%s", replica_thread_address(s->replica));
+    if (s->gateway_count > 0)
+        printf(" connections=%llu", (unsigned long long)s->clients.connections_max);
     printf("\n");
     fflush(stdout);
 }
@@ -268,9 +295,10 @@ static void announce(const struct server *s) {
 /* Clients first, while the node still answers them; then the node, which hands leadership over. */
 static int stop(struct server *s) {
     for (size_t i = 0; i < s->gateway_count; i++)
-        gateway_thread_drain(s->gateways[i], DRAIN_MS);
+        gateway_thread_drain(s->gateways[i], (uint32_t)s->o->drain_timeout);
     for (size_t i = 0; i < s->gateway_count; i++)
         gateway_thread_free(s->gateways[i]);
+    client_setup_fini(&s->clients);
     int rc = 0;
     if (s->replica) {
         rc = replica_thread_stop(s->replica);
@@ -278,6 +306,7 @@ static int stop(struct server *s) {
     }
     if (s->shared)
         gateway_shared_free(s->shared);
+    tls_setup_fini(&s->tls);
     if (rc < 0)
         fprintf(stderr, "cotidal: not stopped cleanly: %s\n", strerror(-rc));
     return rc < 0 ? 70 : 0;
@@ -295,12 +324,19 @@ int server_run(const struct server_options *options) {
         rc = loop_on_signal(s.loop, SIGINT, on_signal, &s);
     if (rc == 0)
         rc = loop_on_signal(s.loop, SIGTERM, on_signal, &s);
+    if (rc == 0)
+        rc = loop_on_signal(s.loop, SIGUSR1, on_reopen, &s);
+    if (rc == 0)
+        rc = loop_on_signal(s.loop, SIGHUP, on_reopen, &s);
     if (rc < 0) {
         fprintf(stderr, "cotidal: %s\n", strerror(-rc));
         return 1;
     }
+    tls_setup_watch(&s.tls, s.loop);
     announce(&s);
     loop_run(s.loop);
+    signal(SIGINT, on_second_signal);
+    signal(SIGTERM, on_second_signal);
     log_info("stopping", "signal=1");
     rc = stop(&s);
     loop_drain(s.loop);

@@ -41,6 +41,10 @@ static const char *fake_peer(const struct stream *s) {
     return "192.0.2.1:1234";
 }
 
+static const uint8_t *fake_peer_ip(const struct stream *s) {
+    return fake_of(s)->ip;
+}
+
 static const struct stream_ops fake_ops = {
     .write = fake_write,
     .pause = fake_pause,
@@ -49,11 +53,13 @@ static const struct stream_ops fake_ops = {
     .close = fake_close,
     .pending_bytes = fake_pending_bytes,
     .peer = fake_peer,
+    .peer_ip = fake_peer_ip,
 };
 
 struct fake_stream *fake_stream_new(void) {
     struct fake_stream *f = xcalloc(1, sizeof *f);
     f->base.ops = &fake_ops;
+    memcpy(f->ip, "\0\0\0\0\0\0\0\0\0\0\377\377\300\0\2\1", sizeof f->ip);
     return f;
 }
 

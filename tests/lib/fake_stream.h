@@ -17,6 +17,7 @@ struct fake_stream {
     bool closing;  /* on_close will come with the next turn */
     bool closed;   /* on_close has been called */
     int error;
+    uint8_t ip[16]; /* 192.0.2.1 */
 };
 
 struct fake_stream *fake_stream_new(void);

@@ -564,6 +564,12 @@ static enum http1_body_result feed_filled(const char *before, size_t count, cons
     return r;
 }
 
+static const char *buf_text(struct buf *b) {
+    buf_append_char(b, 0);
+    b->size--;
+    return (const char *)b->data;
+}
+
 static void test_body_limits(void **state) {
     /* the line's CRLF counts, but the LF ends it */
     size_t line = HTTP1_CHUNK_LINE_BYTES_MAX;
@@ -572,6 +578,13 @@ static void test_body_limits(void **state) {
     assert_int_equal(feed_filled("0;", line - 3, "\r\n\r\n"), END);
     assert_int_equal(feed_filled("0;", line, "\r\n\r\n"), BAD);
     assert_int_equal(feed_filled("1\r\nx\r\n0;", line - 3, "\r\n\r\n"), END);
+    /* Extensions of all chunks together, also when no line is long. */
+    struct buf chunks = {0};
+    for (size_t i = 0; i < 16; i++)
+        buf_printf(&chunks, "1;%0*d\r\nx\r\n", HTTP1_EXTENSION_BYTES_MAX / 16 - 1, 0);
+    assert_int_equal(feed_filled(buf_text(&chunks), 0, "0\r\n\r\n"), END);
+    assert_int_equal(feed_filled(buf_text(&chunks), 0, "0;\r\n\r\n"), BAD);
+    buf_fini(&chunks);
     size_t trailers = HTTP1_TRAILER_BYTES_MAX;
     assert_int_equal(feed_filled("0\r\nX:", trailers - 6, "\r\n\r\n"), END);
     assert_int_equal(feed_filled("0\r\nX:", trailers - 5, "\r\n\r\n"), BAD);

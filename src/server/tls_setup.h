@@ -1,0 +1,21 @@
+/* The TLS of a process's listeners: from the options --cert and --key to a tls_server, its
+ * reloading, and warnings before a certificate expires. On the main thread. */
+#pragma once
+#include "net/loop.h"
+#include "net/tls.h"
+#include "server/options.h"
+
+struct tls_setup {
+    struct tls_server *server; /* NULL: no listener needs it */
+    struct loop *loop;
+    struct timer *timer;
+};
+
+/* False: the options do not go together, or a file is not what it should be; stderr says which. */
+bool tls_setup_init(struct tls_setup *t, const struct server_options *o);
+/* Says in the log what is there, and from now on, twice a day, what is about to expire. */
+void tls_setup_watch(struct tls_setup *t, struct loop *loop);
+/* Reads the files again, and says in the log how that went. */
+void tls_setup_reload(struct tls_setup *t);
+/* The gateway threads have ended, the loop is still there. */
+void tls_setup_fini(struct tls_setup *t);
