@@ -1,32 +1,32 @@
-/* The `_headers` file of a site: which fields its answers carry.
- *
- *     # a comment
- *     /assets/*
- *       Access-Control-Allow-Origin: *
- *       ! X-Content-Type-Options
- *     /blog/:slug
- *       X-Post: :slug
- *
- * A line that begins with "/" is a pattern (proto/site_pattern.h); the indented lines below it are
- * the fields of every path that it matches. All rules that match apply, in the order of the file. A
- * name that is given again is sent again, which means a list (RFC 9110 section 5.3); `! Name` takes
- * back what earlier lines gave, and what the server would send by itself. A field that is given
- * takes the place of the server's own. :name and :splat in a value become what the pattern
- * captured, percent-encoded so that no request can put anything but itself there.
- *
- * Fields that frame the message, that say what the server knows better, or that belong to one
- * connection or one visitor are refused (site_header_is_refused).
- *
- * A parsed file is immutable and may be read by many threads at once.
- */
+// The `_headers` file of a site: which fields its answers carry.
+//
+//     # a comment
+//     /assets/*
+//       Access-Control-Allow-Origin: *
+//       ! X-Content-Type-Options
+//     /blog/:slug
+//       X-Post: :slug
+//
+// A line that begins with "/" is a pattern (proto/site_pattern.h); the lines below it, indented by
+// custom, are the fields of every path that it matches. All rules that match apply, in the order of
+// the file. A name that is given again is sent again, which means a list (RFC 9110 section 5.3); `!
+// Name` takes back what earlier lines gave, and what the server would send by itself. A field that
+// is given takes the place of the server's own. :name and :splat in a value become what the pattern
+// captured, percent-encoded so that no request can put anything but itself there.
+//
+// Vary is only ever added to. Fields that frame the message, that say what the server knows better,
+// or that belong to one connection or one visitor are refused (site_header_is_refused).
+//
+// A parsed file is immutable and may be read by many threads at once.
 #pragma once
 #include "proto/site_pattern.h"
+#include "proto/site_rules.h"
 
 enum {
     SITE_HEADERS_BYTES_MAX = 256 * 1024, /* of the file */
     SITE_HEADERS_LINE_BYTES_MAX = 2000,
     SITE_HEADERS_RULES_MAX = 256,
-    SITE_HEADERS_FIELDS_MAX = 64, /* of one rule */
+    SITE_HEADERS_FIELDS_MAX = 1024, /* of the file, `!` included */
 };
 
 struct site_headers;
@@ -54,5 +54,5 @@ bool site_headers_overrides(const struct site_headers_match *m, const char *name
 void site_headers_each(const struct site_headers_match *m, struct slice path, struct buf *scratch,
                        void (*fn)(void *ctx, struct slice name, struct slice value), void *ctx);
 
-/* May a site neither give nor take back this field? Without case. */
+/* May a site not give this field? Without case. */
 bool site_header_is_refused(struct slice name);

@@ -26,7 +26,7 @@ void site_links_css(struct slice text, site_link_fn fn, void *ctx);
 enum site_link_result {
     SITE_LINK_INTERNAL = 0, /* *ret_path is a site path */
     SITE_LINK_OTHER,        /* another host or scheme, a fragment, /v1/ or /_/: nothing to check */
-    SITE_LINK_BROKEN,       /* leads to nothing that a site can have: ../ above the root, bad % */
+    SITE_LINK_BROKEN,       /* leads to nothing that a site can have: hidden names, %2F, bad % */
 };
 /* `page` is the site path of the file that the link is in; "" or "." of ".." are resolved as RFC
  * 3986 section 5.2 says, query and fragment cut off. *ret_path borrows from `buffer`. */

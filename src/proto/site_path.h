@@ -10,7 +10,7 @@
  *   a segment "." or "..", also as %2E   BAD  400: browsers resolve them before they ask
  *   %2F                             NONE     404: no name of a file holds a slash
  *   other control characters        NONE     404
- *   a segment that begins with "."  NONE     404: .git, .env; but /.well-known/ and what is below
+ *   a segment that begins with "."  NONE     404: .git, .env; but the first one may be .well-known
  *   longer than SITE_PATH_BYTES_MAX NONE     404: no file has such a name
  *   several slashes in a row        one slash, as nginx does
  * Everything else is decoded and taken as it is: upper and lower case are different, and bytes need

@@ -73,8 +73,3 @@ int site_template_compile(struct site_template *t, struct slice text, const stru
 void site_template_fini(struct site_template *t);
 void site_template_expand(const struct site_template *t, const struct site_captures *captures,
                           enum site_expand how, struct buf *out);
-
-/* What is wrong in line `line` (from 1) of a file of rules; the text is a sentence without its full
- * stop, UTF-8, and lives until the call returns. */
-typedef void (*site_error_fn)(void *ctx, uint32_t line, const char *text);
-enum { SITE_ERRORS_MAX = 50 }; /* reported of one file; the last one says that there are more */

@@ -1,32 +1,32 @@
-/* The `_redirects` file of a site: one rule a line, the first one that matches counts.
- *
- *     # from            to                          status (301 when not given)
- *     /old              /new
- *     /blog/*           /news/:splat                302
- *     /shop/:id         https://shop.example/:id    308
- *     /beta/*           /soon.html                  200!
- *     /de/*             /de/404.html                404
- *     /*                /index.html                 200
- *
- * 301, 302, 303, 307, 308 send the client elsewhere: to a path of this site or to an http(s) URL
- * whose host is written out (no placeholder can choose the host). 200 and 404 answer with the file
- * `to` of this site under the URL that was asked for; no rule is looked for again. A rule applies
- * where the site has no file, one with "!" also where it has. A 200 rule without "!" whose `from`
- * has a star and whose `to` is a page (ends in ".html" or "/") is a *single-page fallback*: it
- * applies to navigations only (site_path_is_navigation), so a missing script is a 404, never HTML.
- *
- * The query of a request goes along with a redirect unless `to` has one of its own. What a
- * placeholder captured is percent-encoded in a Location; a Location that is a path begins with
- * exactly one slash and holds no backslash, so no request can turn it into another host.
- *
- * Not there, each with an error that says so: other hosts for 200 (proxying), conditions
- * (Country=, Language=, Role=), query parameters before `to`, rules for one host.
- *
- * A parsed file is immutable and may be read by many threads at once. Literal rules are found by
- * hash; the others are tried in order, so their number is bounded separately.
- */
+// The `_redirects` file of a site: one rule a line, the first one that matches counts.
+//
+//     # from            to                          status (301 when not given)
+//     /old              /new
+//     /blog/*           /news/:splat                302
+//     /shop/:id         https://shop.example/:id    308
+//     /beta/*           /soon.html                  200!
+//     /de/*             /de/404.html                404
+//     /*                /index.html                 200
+//
+// 301, 302, 303, 307, 308 send the client elsewhere: to a path of this site or to an http(s) URL
+// whose host is written out (no placeholder can choose the host). 200 and 404 answer with the file
+// `to` of this site under the URL that was asked for; no rule is looked for again. A rule applies
+// where the site has no file, one with "!" also where it has. A 200 rule without "!" whose `from`
+// has a star and whose `to` is a page (ends in ".html" or "/") is a *single-page fallback*: it
+// applies to navigations only (site_path_is_navigation), so a missing script is a 404, never HTML.
+//
+// The query of a request goes along with a redirect unless `to` has one of its own. What a
+// placeholder captured is percent-encoded in a Location; a Location that is a path begins with
+// exactly one slash and holds no backslash, so no request can turn it into another host.
+//
+// Not there, each with an error that says so: other hosts for 200 (proxying), conditions
+// (Country=, Language=, Role=), query parameters before `to`, rules for one host.
+//
+// A parsed file is immutable and may be read by many threads at once. Literal rules are found by
+// hash; the others are tried in order, so their number is bounded separately.
 #pragma once
 #include "proto/site_pattern.h"
+#include "proto/site_rules.h"
 
 enum {
     SITE_REDIRECTS_BYTES_MAX = 1024 * 1024, /* of the file */
