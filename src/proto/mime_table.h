@@ -1,6 +1,6 @@
-/* The table of proto/mime.c: extension, Content-Type; sorted by extension, which the unit test checks,
- * as it compares the types with Debian's media-types where that package is installed. Add a line and
- * run the test. */
+/* The table of proto/mime.c: extension, Content-Type; sorted by extension, which the unit test
+ * checks, as it compares the types with Debian's media-types where that package is installed. Add a
+ * line and run the test. */
 // clang-format off
 MIME("3g2", "video/3gpp2")
 MIME("3gp", "video/3gpp")
