@@ -77,3 +77,6 @@ bool site_path_is_navigation(struct slice path, const struct slice *accept);
  * least 8 hexadecimal digits of one case with a letter and a digit among them, or exactly 8 letters
  * and digits that no word looks like (see site_path_hash.c). Never for pages. */
 bool site_path_is_hashed(struct slice path);
+/* The Cache-Control value that the file is served with unless `_headers` gives another one. Static.
+ */
+const char *site_path_cache_control(struct slice path);

@@ -74,3 +74,7 @@ bool site_path_is_hashed(struct slice path) {
     }
     return false;
 }
+
+const char *site_path_cache_control(struct slice path) {
+    return site_path_is_hashed(path) ? "public, max-age=31536000, immutable" : "no-cache";
+}

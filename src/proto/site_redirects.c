@@ -66,7 +66,7 @@ static const char *check_file(const struct site_redirect *rule) {
     struct site_captures captures;
     struct buf path = {0}, decoded = {0};
     const char *wrong = NULL;
-    if (rule->has_query || rule->fragment.size > 0)
+    if (rule->has_query || rule->has_fragment)
         return "a rule with 200 or 404 leads to a file, which has no query and no fragment";
     for (uint32_t i = 0; i < rule->to.count && !wrong; i++)
         if (rule->to.tokens[i].placeholder < 0 && !url_decode(&decoded, rule->to.tokens[i].text))
@@ -93,8 +93,11 @@ static const char *read_to(struct site_redirect *rule, struct slice to) {
     const uint8_t *hash = memchr(to.data, '#', to.size);
     if (hash) {
         size_t n = (size_t)(hash - to.data);
-        rule->fragment = slice_of(hash, to.size - n);
+        struct slice fragment = slice_of(hash + 1, to.size - n - 1);
+        rule->has_fragment = true;
         to.size = n;
+        if (site_template_compile(&rule->fragment, fragment, &rule->from, true, &wrong))
+            return wrong;
     }
     rule->has_query = memchr(to.data, '?', to.size) != NULL;
     if (site_template_compile(&rule->to, to, &rule->from, true, &wrong))
@@ -158,6 +161,7 @@ static const char *read_rule(struct site_redirects *r, struct slice line,
 static void free_rule(struct site_redirect *rule) {
     site_pattern_fini(&rule->from);
     site_template_fini(&rule->to);
+    site_template_fini(&rule->fragment);
 }
 
 static void build_index(struct site_redirects *r) {
@@ -287,9 +291,9 @@ void site_redirect_put_location(const struct site_redirect *rule,
         buf_append_char(out, '?');
         url_put_query(out, query);
     }
-    if (rule->fragment.size > 0) {
+    if (rule->has_fragment) {
         buf_append_char(out, '#');
-        url_put_query(out, slice_of(rule->fragment.data + 1, rule->fragment.size - 1));
+        site_template_expand(&rule->fragment, captures, SITE_EXPAND_URL, out);
     }
 }
 

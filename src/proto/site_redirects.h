@@ -41,13 +41,14 @@ struct site_redirects;
 struct site_redirect {
     uint32_t line; /* from 1 */
     int status;
-    bool forced;      /* "!" */
-    bool single_page; /* applies to navigations only */
-    bool elsewhere;   /* `to` is a URL of another host */
-    bool has_query;   /* `to` has a query */
+    bool forced;       /* "!" */
+    bool single_page;  /* applies to navigations only */
+    bool elsewhere;    /* `to` is a URL of another host */
+    bool has_query;    /* `to` has a query */
+    bool has_fragment; /* `to` has a fragment */
     struct site_pattern from;
-    struct site_template to; /* up to the fragment */
-    struct slice fragment;   /* with its "#", or empty */
+    struct site_template to;       /* up to the fragment */
+    struct site_template fragment; /* without its "#" */
 };
 
 /* Copies what it needs of `text`. NULL when there were errors: each was reported to `fn` (may be

@@ -66,13 +66,14 @@ static void test_rules(void **state) {
                                      "/a%20b          /c%20d\n"
                                      "/store          /buy?from=store         307\n"
                                      "/see            /other#part             303\n"
+                                     "/frag/:a        /x#y:a%20#z\n"
                                      "/beta/*         /soon.html              200!\n"
                                      "/old            /never\n"
                                      "/user/:name     /profile/:name.html     200\n"
                                      "/de/*           /de/404.html            404\n"
                                      "/app/*          /app/index.html         200\n"
                                      "/raw/*          /store/:splat           200\n");
-    assert_int_equal(site_redirects_rule_count(r), 13);
+    assert_int_equal(site_redirects_rule_count(r), 14);
     assert_true(site_redirects_any_forced(r));
     expect(r, "/old", "", NO_FILE, "301 /new");
     expect(r, "/old", "a=1&b=%20\"", NO_FILE, "301 /new?a=1&b=%20%22");
@@ -89,6 +90,7 @@ static void test_rules(void **state) {
     expect(r, "/a b", "", NO_FILE, "301 /c%20d");
     expect(r, "/store", "utm=1", NO_FILE, "307 /buy?from=store");
     expect(r, "/see", "q=1", NO_FILE, "303 /other?q=1#part");
+    expect(r, "/frag/a b#\\", "q", NO_FILE, "301 /x?q#ya%20b%23%5C%20%23z");
     expect(r, "/beta/x", "", FILE_EXISTS, "200 /soon.html");
     expect(r, "/beta/x.js", "", FILE_EXISTS | SCRIPT, "200 /soon.html");
     expect(r, "/user/j d", "", NO_FILE, "200 /profile/j d.html");
