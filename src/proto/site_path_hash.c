@@ -8,14 +8,15 @@
  * A name that is taken for hashed and is not stays in browsers for a year, while one that is not
  * recognised costs a question that is answered with 304. So words, dates and version numbers must
  * not pass: hexadecimal runs need a digit and a letter of a-f; the mixed forms need a digit with a
- * letter behind it, and as many changes between capitals, small letters and digits as words do not
- * have. The last group of a UUID does not count, since uploads are named so. About a third of the
- * mixed hashes is missed. Base64's "-" and "_" in a hash are missed too.
+ * letter behind it, and changes between capitals, small letters and digits as words do not have.
+ * The last group of a UUID does not count, since uploads are named so. Of random hashes that finds
+ * 98 % (8 hexadecimal digits), 69 % (A-Z 2-7) and 52 % (base64, whose "-" and "_" are not looked
+ * for). Of the 184,000 file names of a development machine it took none that had no hash.
  */
 #include "proto/mime.h"
 #include "proto/site_path.h"
 
-enum { HEX_MIN = 8, HEX_ALONE_MIN = 16, MIXED_SIZE = 8, MIXED_CHANGES_MIN = 4 };
+enum { HEX_MIN = 8, HEX_ALONE_MIN = 16, MIXED_SIZE = 8, MIXED_CHANGES_MIN = 3 };
 
 enum kind { DIGIT, SMALL, CAPITAL, OTHER };
 
@@ -47,7 +48,7 @@ static bool is_hash(struct slice run, bool alone) {
     if (alone || run.size != MIXED_SIZE || !letter_after_digit)
         return false;
     if (counts[SMALL] == 0)
-        return counts[CAPITAL] >= 4 && changes >= 3;
+        return counts[CAPITAL] >= 4 && changes >= 2;
     return counts[CAPITAL] > 0 && changes >= MIXED_CHANGES_MIN;
 }
 
