@@ -8,7 +8,7 @@ enum { SWEEP_MS = 1000, BACKLOG = 1024 };
 
 struct gateway_net {
     struct loop *loop;
-    struct gateway *gw; /* NULL once stopped: a loop's hook cannot be taken back */
+    struct gateway *gw; /* NULL once stopped */
     struct listener *http, *redis;
     struct timer *sweep;
     struct timer *drain_limit;
@@ -51,8 +51,6 @@ static void check_drained(struct gateway_net *n) {
 
 static void on_turn_end(void *ctx) {
     struct gateway_net *n = ctx;
-    if (!n->gw)
-        return;
     gateway_turn_end(n->gw);
     check_drained(n);
 }
@@ -130,6 +128,7 @@ void gateway_net_stop(struct gateway_net *n) {
     stop_listening(n);
     timer_free(n->sweep);
     timer_free(n->drain_limit);
+    loop_off_turn_end(n->loop, on_turn_end, n);
     n->gw = NULL;
 }
 

@@ -26,7 +26,6 @@ void gateway_net_drain(struct gateway_net *n, uint32_t time_limit_ms, void (*dra
                        void *ctx);
 /* Closes listeners and timers; the gateway is not called any more. Before gateway_free(). */
 void gateway_net_stop(struct gateway_net *n);
-/* Frees what the loop's hook still points to: after loop_free(). */
 void gateway_net_free(struct gateway_net *n);
 
 /* Clocks of the machine, for gateway_new(). */

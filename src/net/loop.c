@@ -5,6 +5,15 @@
 
 #include "net/loop_uv.h"
 
+enum {
+    /* libuv handles all input that is there before it runs timers and hooks. What some of it led to
+     * must not wait for all: the hooks run in between, after so many bytes, a read counting as
+     * READ_BYTES more. That is a few milliseconds. */
+    TURN_BYTES = 1 << 20,
+    READ_BYTES = 2048,
+    PAIR_ROUNDS = 64, /* between the ends of pairs, before other input has its turn */
+};
+
 struct loop_signal {
     uv_signal_t uv;
     struct list node; /* in loop.signals */
@@ -19,9 +28,31 @@ static void run_all(struct loop_hooks *hooks) {
             hooks->items[i].fn(hooks->items[i].ctx);
 }
 
-static void run_hooks(struct loop *l) {
+static void run_hooks_once(struct loop *l) {
     run_all(&l->hooks);
     run_all(&l->last_hooks);
+}
+
+static void on_again(uv_idle_t *handle) {
+    (void)handle;
+}
+
+/* What the hooks wrote to pairs is handed on, and the hooks run again, until nothing is left. */
+static void run_hooks(struct loop *l) {
+    run_hooks_once(l);
+    for (int round = 0; round < PAIR_ROUNDS && pairs_deliver(l); round++)
+        run_hooks_once(l);
+    if (list_empty(&l->due))
+        uv_idle_stop(&l->again);
+    else
+        uv_idle_start(&l->again, on_again);
+    l->input = 0;
+}
+
+void loop_breathe(struct loop *l, size_t bytes) {
+    l->input += READ_BYTES + bytes;
+    if (l->input > TURN_BYTES)
+        run_hooks(l);
 }
 
 /* libuv runs prepare handles right before it polls: behind the timers of this turn and behind the
@@ -41,6 +72,8 @@ int loop_new(struct loop **ret_loop) {
     }
     list_init(&l->signals);
     list_init(&l->lingering);
+    list_init(&l->due);
+    uv_idle_init(&l->uv, &l->again);
     l->turn_end.data = l;
     uv_prepare_init(&l->uv, &l->turn_end);
     uv_prepare_start(&l->turn_end, on_prepare);
@@ -65,6 +98,7 @@ void loop_free(struct loop *l) {
     }
     uv_prepare_stop(&l->turn_end);
     uv_close((uv_handle_t *)&l->turn_end, NULL);
+    uv_close((uv_handle_t *)&l->again, NULL);
     uv_close((uv_handle_t *)&l->linger_timer, NULL);
     while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
         ;
@@ -91,8 +125,10 @@ void loop_stop(struct loop *l) {
 
 void loop_drain(struct loop *l) {
     uv_unref((uv_handle_t *)&l->turn_end);
-    while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
-        ;
+    do {
+        while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
+            ;
+    } while (pairs_deliver(l));
     uv_ref((uv_handle_t *)&l->turn_end);
 }
 

@@ -22,6 +22,9 @@ struct loop {
     struct loop_hooks hooks;
     struct loop_hooks last_hooks;
     bool stop;
+    struct list due;     /* ends of pairs that are to be told something (pair.c) */
+    uv_idle_t again;     /* runs, and so keeps the loop from sleeping, while there are some left */
+    size_t input;        /* handled since the hooks ran last: bytes, and so many for each read */
     struct list signals; /* struct loop_signal, closed by loop_free() */
 
     /* Streams whose last bytes are out and that wait for the peer's end, oldest first; they all
@@ -33,3 +36,8 @@ struct loop {
      * streams of a loop. */
     char read_buffer[LOOP_READ_BUFFER_BYTES];
 };
+
+/* Tells the ends of pairs what they are due; false when there was nothing. */
+bool pairs_deliver(struct loop *l);
+/* Called behind each read that was handed on: runs the hooks when much has come since. */
+void loop_breathe(struct loop *l, size_t bytes);

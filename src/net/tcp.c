@@ -196,8 +196,10 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     if (t->state == STATE_CLOSING || n == 0)
         return;
     if (n > 0) {
+        struct loop *l = t->loop;
         if (t->state == STATE_OPEN)
             t->base.handler->on_read(t->base.ctx, slice_of(buf->base, (size_t)n));
+        loop_breathe(l, (size_t)n);
         return;
     }
     if (n != UV_EOF) {

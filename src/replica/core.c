@@ -471,16 +471,19 @@ static bool overtaken(const struct core *c, const struct core_message *m) {
 
 /* The leader goes on from an entry that we had and have compacted: it missed what we acknowledged
  * since. The library rejects that, but all that we know to be committed is in the log of every
- * later leader, so what of it is on our disk is acknowledged instead. */
+ * later leader, so what of it is on our disk is acknowledged instead. What our snapshot holds is
+ * committed, also where the library's commit index went back behind it (G3). */
 static void acknowledge_compacted(struct core *c, const struct core_message *m,
                                   struct core_update *ret) {
     const struct raft *r = &c->raft;
     uint64_t prev = m->append.prev_index;
-    uint64_t have = r->commit_index < r->last_stored ? r->commit_index : r->last_stored;
+    uint64_t snapshot = r->trail.snapshot.index;
+    uint64_t committed = r->commit_index > snapshot ? r->commit_index : snapshot;
+    uint64_t have = committed < r->last_stored ? committed : r->last_stored;
     struct core_message *answer = ret->message_count == 1 ? &c->messages[0] : NULL;
     if (!answer || answer->type != CORE_MSG_APPEND_RESULT || prev == 0 ||
         answer->append_result.rejected != prev || m->term != r->current_term ||
-        r->snapshot.installing || prev >= r->trail.snapshot.index || prev > have)
+        r->snapshot.installing || prev >= snapshot || prev > have)
         return;
     answer->append_result.rejected = 0;
     answer->append_result.last_index = have;

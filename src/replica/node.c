@@ -196,6 +196,8 @@ uint64_t node_deadline_ms(const struct node *n) {
         at = earlier(at, core_deadline_ms(n->core));
     if (n->leading)
         at = earlier(at, n->sweep_at_ms);
+    if (n->round_active)
+        at = earlier(at, n->round_sent_ms + NODE_READ_AGAIN_MS);
     if (n->install)
         at = earlier(at, node_install_deadline(n));
     at = earlier(at, node_fetch_deadline(n));
@@ -238,7 +240,8 @@ static void node_stop_tick(struct node *n, uint64_t now) {
 
 /* A full disk under the log ends the process. Before it comes to that the leader stops taking what
  * makes data grow: reads and deletions go on, and somebody can make room. */
-static void node_look_at_disk(struct node *n) {
+void node_look_at_disk(struct node *n) {
+    n->unlooked_bytes = 0;
     if (!n->ops->free_bytes || n->o.min_free_bytes == 0)
         return;
     uint64_t left = n->ops->free_bytes(n->env), limit = n->o.min_free_bytes;

@@ -16,8 +16,11 @@
 enum {
     NODE_ENTRY_BYTES =
         1024 * 1024, /* a batch is closed at this size; one larger command stands alone */
-    NODE_ENTRY_COMMANDS = 16 * 1024,    /* likewise */
-    NODE_WRITES_PENDING = 2,            /* own log writes under way before batches wait */
+    NODE_ENTRY_COMMANDS = 16 * 1024, /* likewise */
+    NODE_BATCH_BYTES = 64 << 10, /* gathered, and the entry before not committed: proposed all the
+                                    same */
+    NODE_BATCH_COMMANDS = 512,   /* likewise */
+    NODE_WRITES_PENDING = 2,     /* own log writes under way before batches wait */
     NODE_UNCOMMITTED_BYTES = 128 << 20, /* entries ahead of the commit index before batches wait */
     NODE_APPEND_BYTES = 16 << 20,       /* entries in one message to a follower */
     NODE_ENTRIES_INFLIGHT = 64,         /* per follower */
@@ -34,10 +37,12 @@ enum {
     NODE_APPLY_ROUNDS = 8,          /* transactions applied in one turn */
     NODE_JOINS_MAX = 64,
     NODE_FETCH_QUIET_MS = 10000, /* no new snapshot while somebody fetches the old one */
+    NODE_LOOK_BYTES = 1 << 20,   /* taken before the disk's room is looked at again */
     NODE_STATUS_EVERY_MS = 250,
     NODE_ALIVE_MS = 1500,
     NODE_MEMBERS_EVERY_MS = 50,
     NODE_SWEEP_EVERY_MS = 100,
+    NODE_READ_AGAIN_MS = 10, /* before a question for a read index is asked again, of all */
     NODE_READ_TIMEOUT_MS = 3000,
     NODE_HOLD_TIMEOUT_MS = 2000,
     NODE_INSTALL_TIMEOUT_MS = 5000, /* without a piece, when nobody says that it has the file */
@@ -113,13 +118,14 @@ struct pending_read {
 struct peer {
     struct list node;
     uint64_t id;
-    char address[MEMBER_ADDRESS_BYTES_MAX]; /* where we send to */
-    char said[MEMBER_ADDRESS_BYTES_MAX];    /* its own word since the last membership; "": none */
+    char address[MEMBER_ADDRESS_BYTES_MAX];  /* where we send to */
+    char recorded[MEMBER_ADDRESS_BYTES_MAX]; /* in the last membership; "": in none yet */
+    char said[MEMBER_ADDRESS_BYTES_MAX];     /* its own word since that record; "": none */
     char http[MEMBER_ADDRESS_BYTES_MAX], redis[MEMBER_ADDRESS_BYTES_MAX];
     uint64_t heard_ms; /* 0: never */
     uint64_t term, applied;
     struct hash128 digest;
-    uint64_t read_checked;                  /* the highest read round it confirmed in this term */
+    uint64_t read_asked, read_checked;      /* the last read round it was asked about, confirmed */
     uint64_t snapshot_index, snapshot_hash; /* that it says it hands out; 0: none */
     uint64_t fetch_index, fetched_ms; /* the snapshot of ours that it fetches, and when last */
     struct node_work work;
@@ -269,8 +275,9 @@ struct node {
     struct fetch_job *fetch_job; /* being read; NULL: none */
     uint64_t fetch_free_us;      /* when the rate limit allows the next piece */
     struct served_file served[3];
-    bool disk_low;         /* less than min_free_bytes are left */
-    struct backup *backup; /* NULL: none */
+    bool disk_low;           /* less than min_free_bytes are left */
+    uint64_t unlooked_bytes; /* taken from gateways since that was looked at */
+    struct backup *backup;   /* NULL: none */
 
     /* wire scratch */
     struct buf frame;
@@ -340,7 +347,7 @@ void link_reply_stale(struct node_link *l, uint64_t id, uint64_t index, uint32_t
 /* ---- node_read.c ---- */
 void node_read_enqueue(struct node *n, struct node_link *l, const struct link_read *r);
 void node_read_index(struct node *n, struct node_link *l, const struct link_read_index *ask);
-void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round);
+void node_read_for_peer(struct node *n, uint64_t peer_id, const struct wire_read *ask);
 void node_read_checked(struct node *n, uint64_t from, const struct wire_read *r);
 void node_read_indexed(struct node *n, uint64_t from, const struct wire_read *r);
 void node_read_turn(struct node *n);    /* starts rounds, answers what is ready */
@@ -373,6 +380,7 @@ void node_joins_fail(struct node *n, struct node_link *l);
 void node_handover_turn(struct node *n);
 
 /* ---- node.c ---- */
+void node_look_at_disk(struct node *n); /* sets disk_low */
 /* Whether a copy of that size leaves min_free_bytes on the disk. */
 bool node_has_room(const struct node *n, uint64_t bytes);
 

@@ -278,10 +278,19 @@ static uint64_t uncommitted_bytes(const struct node *n) {
     return bytes;
 }
 
-/* An idle server proposes at once; a busy one gathers what comes while its log writes are under
- * way. Who hands leadership over, or stops, still proposes what it has taken. */
+/* Worth an entry of its own while others are under way. */
+static bool batch_is_large(const struct node *n) {
+    return !list_empty(&n->sealed) || n->batch.size >= NODE_BATCH_BYTES ||
+           n->batch_commands >= NODE_BATCH_COMMANDS;
+}
+
+/* An idle server proposes at once; a busy one gathers what comes until the entry before is
+ * committed: each costs every node a flush, messages and a transaction, which many commands then
+ * share. What is large does not wait, so that disks, networks and processors work at the same time.
+ * Who hands leadership over, or stops, still proposes what it has taken. */
 static bool may_propose(const struct node *n) {
     return node_is_leader(n) && !n->restart_wanted && !n->handover_sent &&
+           (n->memlog.last_index <= n->commit_index || batch_is_large(n)) &&
            writes_pending(n) < NODE_WRITES_PENDING &&
            n->memlog.last_index - n->commit_index < n->o.entries_inflight &&
            uncommitted_bytes(n) < NODE_UNCOMMITTED_BYTES;
@@ -423,6 +432,9 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     }
     l->wrote = true;
     n->commands_proposed += w.count;
+    n->unlooked_bytes += w.whole.size;
+    if (n->unlooked_bytes > NODE_LOOK_BYTES)
+        node_look_at_disk(n);
     if (store_over_quota(n->store) || n->disk_low)
         link_filter_quota(l, &w);
     else

@@ -250,13 +250,15 @@ static bool promote_step(struct node *n, const struct membership *now) {
         if (node_now(n) - n->pair_since_ms < n->o.pair_grace_ms)
             return false;
     }
+    /* The one that is furthest: another may be alive and yet not come along. */
+    const struct member *best = NULL;
     for (uint32_t i = 0; i < now->count; i++) {
         const struct member *m = &now->members[i];
-        if (m->role != MEMBER_LEARNER || !node_peer_alive(n, m->id, NODE_ALIVE_MS))
-            continue;
-        return promote(n, now, m->id);
+        if (m->role == MEMBER_LEARNER && node_peer_alive(n, m->id, NODE_ALIVE_MS) &&
+            (!best || core_match_index(n->core, m->id) > core_match_index(n->core, best->id)))
+            best = m;
     }
-    return false;
+    return best && promote(n, now, best->id);
 }
 
 static bool replace_step(struct node *n, const struct membership *now) {

@@ -56,8 +56,12 @@ void node_sync_peers(struct node *n) {
             list_push_back(&n->peers, &p->node);
             n->peer_count++;
         }
-        memcpy(p->address, m.members[i].address, sizeof p->address);
-        p->said[0] = 0; /* what was said before may be older than the record */
+        /* What was said before may be older than a new record. An old one does not undo it. */
+        if (strcmp(p->recorded, m.members[i].address) != 0) {
+            memcpy(p->recorded, m.members[i].address, sizeof p->recorded);
+            memcpy(p->address, m.members[i].address, sizeof p->address);
+            p->said[0] = 0;
+        }
     }
 }
 
@@ -365,7 +369,7 @@ bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint
     case WIRE_READ_INDEX:
         if (!wire_decode_read(type, payload, &read))
             return false;
-        node_read_for_peer(n, from, read.round);
+        node_read_for_peer(n, from, &read);
         return true;
     case WIRE_READ_INDEXED:
         if (!wire_decode_read(type, payload, &read))

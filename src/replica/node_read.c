@@ -5,10 +5,12 @@
  *      ^                          |
  *      +------ leader or term changed
  *
- * On the leader a round takes the commit index, then asks the voters "is your term still no higher
+ * On the leader a round takes the commit index, then asks voters "is your term still no higher
  * than mine?"; with a majority the index is a read index for every read that arrived before the
- * round began. On a follower a round asks the leader. Reads that arrive while a round is under way
- * share the next one. */
+ * round began. It asks as many as it needs, those it heard of last, and all when they are slow.
+ * On a follower a round asks the leader, and says its own term, which is the answer to that
+ * question: of three voters the two of them are a majority already. Reads that arrive while a round
+ * is under way share the next one. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -65,10 +67,10 @@ void node_read_index(struct node *n, struct node_link *l, const struct link_read
     list_push_back(confirmed ? &n->reads_applying : &n->reads_waiting, &r->node);
 }
 
-static void answer_peer(struct node *n, uint64_t peer, uint64_t round, bool ok) {
+static void answer_peer(struct node *n, uint64_t peer, uint64_t round, bool ok, uint64_t index) {
     struct wire_read answer = {.round = round, .ok = ok};
     if (ok) {
-        answer.index = n->round_index;
+        answer.index = index;
         answer.time_ms = node_leader_time(n);
     }
     buf_reset(&n->frame);
@@ -76,14 +78,37 @@ static void answer_peer(struct node *n, uint64_t peer, uint64_t round, bool ok) 
     node_send(n, peer, buf_slice(&n->frame));
 }
 
-void node_read_for_peer(struct node *n, uint64_t peer_id, uint64_t round) {
+/* A new leader does not know how far its predecessors committed until an entry of its own term is.
+ */
+static bool knows_commits(const struct node *n) {
+    return (n->barrier_index != 0 && n->commit_index >= n->barrier_index) ||
+           PLANTED(PLANT_READ_OWN_TERM);
+}
+
+static bool is_majority(const struct node *n, uint32_t voters) {
+    return voters > core_voters(n->core, false) / 2;
+}
+
+/* It sent this after the reads had come to it, and its term was ours then: what it would say to a
+ * READ_CHECK. */
+static bool confirmed_by_asking(const struct node *n, uint64_t peer_id,
+                                const struct wire_read *ask) {
+    return ask->term == core_term(n->core) && knows_commits(n) && core_is_voter(n->core, peer_id) &&
+           core_is_voter(n->core, n->o.id) && is_majority(n, 2);
+}
+
+void node_read_for_peer(struct node *n, uint64_t peer_id, const struct wire_read *ask) {
     if (!node_is_leader(n)) {
-        answer_peer(n, peer_id, round, false);
+        answer_peer(n, peer_id, ask->round, false, 0);
+        return;
+    }
+    if (confirmed_by_asking(n, peer_id, ask)) {
+        answer_peer(n, peer_id, ask->round, true, n->commit_index);
         return;
     }
     struct pending_read *r = xcalloc(1, sizeof *r);
     r->peer_id = peer_id;
-    r->id = round;
+    r->id = ask->round;
     r->deadline_ms = read_deadline(n);
     list_push_back(&n->reads_waiting, &r->node);
 }
@@ -101,7 +126,7 @@ static void round_end(struct node *n, uint64_t time_ms) {
     LIST_FOREACH_SAFE (it, &n->reads_round) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
         if (!r->link) {
-            answer_peer(n, r->peer_id, r->id, true);
+            answer_peer(n, r->peer_id, r->id, true, n->round_index);
             read_free(r);
             continue;
         }
@@ -113,7 +138,19 @@ static void round_end(struct node *n, uint64_t time_ms) {
     }
 }
 
-static void round_ask(struct node *n) {
+/* The voter that we heard of last, of those that were not asked in this round; NULL: none. */
+static struct peer *round_next(struct node *n) {
+    struct peer *best = NULL;
+    LIST_FOREACH (it, &n->peers) {
+        struct peer *p = LIST_ENTRY(it, struct peer, node);
+        if (core_is_voter(n->core, p->id) && p->read_asked != n->round &&
+            (!best || p->heard_ms > best->heard_ms))
+            best = p;
+    }
+    return best;
+}
+
+static void round_ask(struct node *n, bool all) {
     struct wire_read ask = {.term = n->round_term, .round = n->round};
     buf_reset(&n->frame);
     n->round_sent_ms = node_now(n);
@@ -123,11 +160,21 @@ static void round_ask(struct node *n) {
         return;
     }
     wire_put_read(&n->frame, WIRE_READ_CHECK, &ask);
+    struct peer *p;
+    for (uint32_t sure = core_is_voter(n->core, n->o.id) ? 1 : 0;
+         (all || !is_majority(n, sure)) && (p = round_next(n)); sure++) {
+        p->read_asked = n->round;
+        n->ops->peer_send(n->env, p->id, p->address, buf_slice(&n->frame));
+    }
+}
+
+/* Questions or answers were lost, or who was asked is slow. */
+static void round_ask_again(struct node *n) {
     LIST_FOREACH (it, &n->peers) {
         struct peer *p = LIST_ENTRY(it, struct peer, node);
-        if (core_is_voter(n->core, p->id) && p->read_checked != n->round)
-            n->ops->peer_send(n->env, p->id, p->address, buf_slice(&n->frame));
+        p->read_asked = p->read_checked;
     }
+    round_ask(n, true);
 }
 
 static bool round_has_majority(const struct node *n) {
@@ -137,7 +184,7 @@ static bool round_has_majority(const struct node *n) {
         if (core_is_voter(n->core, p->id) && p->read_checked == n->round)
             yes++;
     }
-    return yes > core_voters(n->core, false) / 2;
+    return is_majority(n, yes);
 }
 
 /* Nobody reads, but stale reads are to know how old they are. */
@@ -151,10 +198,7 @@ static void round_begin(struct node *n) {
         !node_running(n) || node_now(n) < n->round_pause_ms)
         return;
     if (n->leading) {
-        /* A new leader does not know how far its predecessors committed until an entry of its own
-         * term is. */
-        if ((n->barrier_index == 0 || n->commit_index < n->barrier_index) &&
-            !PLANTED(PLANT_READ_OWN_TERM))
+        if (!knows_commits(n))
             return;
         n->round_index = n->commit_index;
     } else {
@@ -170,7 +214,7 @@ static void round_begin(struct node *n) {
     if (n->leading && (round_has_majority(n) || PLANTED(PLANT_READ_UNCONFIRMED)))
         round_end(n, node_leader_time(n));
     else
-        round_ask(n);
+        round_ask(n, false);
 }
 
 void node_read_checked(struct node *n, uint64_t from, const struct wire_read *r) {
@@ -208,7 +252,7 @@ void node_read_restart(struct node *n) {
         struct pending_read *r = LIST_ENTRY(it, struct pending_read, node);
         if (r->link)
             continue;
-        answer_peer(n, r->peer_id, r->id, false);
+        answer_peer(n, r->peer_id, r->id, false, 0);
         read_free(r);
     }
 }
@@ -351,7 +395,7 @@ static void expire(struct node *n, struct list *reads, uint64_t now) {
         else if (r->link)
             link_reply(r->link, r->id, LINK_KIND_READ, LINK_UNAVAILABLE, 0, slice_of(NULL, 0));
         else
-            answer_peer(n, r->peer_id, r->id, false);
+            answer_peer(n, r->peer_id, r->id, false, 0);
         read_free(r);
     }
 }
@@ -360,11 +404,11 @@ void node_read_turn(struct node *n) {
     uint64_t now = node_now(n);
     if (n->state == NODE_FAILED)
         return;
-    if (n->round_active && node_running(n) && now >= n->round_sent_ms + 2 * n->o.heartbeat_ms) {
+    if (n->round_active && node_running(n) && now >= n->round_sent_ms + NODE_READ_AGAIN_MS) {
         if (!n->leading && core_leader_id(n->core) != n->round_leader)
             node_read_restart(n);
         else
-            round_ask(n);
+            round_ask_again(n);
     }
     round_begin(n);
     fresh_turn(n);

@@ -443,6 +443,10 @@ void transport_adopt(struct transport *t, int fd) {
     waker_wake(t->waker);
 }
 
+void transport_adopt_stream(struct transport *t, struct stream *s) {
+    transport_take(t, s, true);
+}
+
 static void transport_on_wake(void *ctx) {
     struct transport *t = ctx;
     pthread_mutex_lock(&t->lock);
@@ -456,7 +460,7 @@ static void transport_on_wake(void *ctx) {
         if (t->closing || stream_from_fd(t->loop, fd, &s) < 0)
             close(fd);
         else
-            transport_take(t, s, true);
+            transport_adopt_stream(t, s);
     }
     buf_fini(&taken);
 }

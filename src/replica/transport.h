@@ -42,6 +42,8 @@ void transport_free(struct transport *t);
 /* Any thread: takes the connected descriptor (one end of a socketpair of a gateway in this
  * process), which then behaves as an accepted connection. */
 void transport_adopt(struct transport *t, int fd);
+/* Replica thread: likewise a stream on its own loop, of a gateway that runs there too. */
+void transport_adopt_stream(struct transport *t, struct stream *s);
 
 /* For struct replica_env_ops. */
 void transport_peer_send(struct transport *t, uint64_t id, const char *address, struct slice frame);

@@ -102,7 +102,7 @@ void wire_put_message(struct buf *out, const struct core_message *m) {
 
 void wire_put_read(struct buf *out, enum wire_type type, const struct wire_read *r) {
     size_t at = frame_open(out, type);
-    if (type == WIRE_READ_CHECK || type == WIRE_READ_CHECKED)
+    if (type != WIRE_READ_INDEXED)
         buf_append_u64(out, r->term);
     buf_append_u64(out, r->round);
     if (type == WIRE_READ_CHECKED || type == WIRE_READ_INDEXED)
@@ -285,7 +285,7 @@ bool wire_decode_message(uint8_t type, struct slice payload, struct core_message
 bool wire_decode_read(uint8_t type, struct slice payload, struct wire_read *ret) {
     struct reader r = reader_of(payload);
     *ret = (struct wire_read){0};
-    if (type == WIRE_READ_CHECK || type == WIRE_READ_CHECKED)
+    if (type != WIRE_READ_INDEXED)
         ret->term = reader_u64(&r);
     ret->round = reader_u64(&r);
     if (type == WIRE_READ_CHECKED || type == WIRE_READ_INDEXED)

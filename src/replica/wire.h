@@ -2,30 +2,39 @@
  * begins with the preface, then a HELLO from the side that connected, then frames; each direction
  * has a connection of its own.
  *
- *   u32 size of what follows | u8 type | payload                           (all numbers
- * little-endian)
- *
- * HELLO         u16 version | u64 node id | u8[16] cluster id | u64 starts | u64 connection
- *               | lstr peer address of the sender
- * APPEND        u64 term | u64 prev index | u64 prev term | u64 commit | u32 count | count x (u64
- * term | u8 type | lstr body) APPEND_RESULT u64 term | u64 rejected | u64 last index VOTE u64 term
- * | u64 candidate | u64 last index | u64 last term | u8 disrupt | u8 pre-vote VOTE_RESULT   u64
- * term | u8 granted | u8 pre-vote INSTALL       u64 term | u64 index | u64 last term | u64
- * membership index | lstr membership | lstr descriptor TIMEOUT_NOW   u64 term | u64 last index |
- * u64 last term READ_CHECK    u64 term | u64 round           a leader asks: is your term still no
- * higher than this? READ_CHECKED  u64 term | u64 round | u8 yes READ_INDEX    u64 round a follower
- * asks the leader for a read index READ_INDEXED  u64 round | u8 ok | u64 index | u64 time ms STATUS
- * u64 term | u64 applied | u64 digest low | u64 digest high | u64 snapshot index | u64 snapshot
- * hash | u64 check index | u64 check digest low | u64 check digest high | u8 health | u8 work | u64
- * work from | u64 work done | u64 work total | lstr http address | lstr redis address FETCH u64
- * snapshot index | u64 snapshot hash | u64 offset | u32 bytes PIECE         u64 snapshot index |
- * u64 snapshot hash | u64 offset | u32 crc32c | lstr data (empty: not to be had here)
- *
- * REMOVED       u64 membership index           the leader, to a node that is no member any more
+ *     u32 size of what follows | u8 type | payload        (all numbers little-endian)
+ */
+/* clang-format off */
+/*
+ * HELLO          u16 version | u64 node id | u8[16] cluster id | u64 starts | u64 connection
+ *                | lstr peer address of the sender
+ * APPEND         u64 term | u64 prev index | u64 prev term | u64 commit | u32 count
+ *                | count x (u64 term | u8 type | lstr body)
+ * APPEND_RESULT  u64 term | u64 rejected | u64 last index
+ * VOTE           u64 term | u64 candidate | u64 last index | u64 last term | u8 disrupt
+ *                | u8 pre-vote
+ * VOTE_RESULT    u64 term | u8 granted | u8 pre-vote
+ * INSTALL        u64 term | u64 index | u64 last term | u64 membership index | lstr membership
+ *                | lstr descriptor
+ * TIMEOUT_NOW    u64 term | u64 last index | u64 last term
+ * READ_CHECK     u64 term | u64 round       a leader asks: is your term still no higher than this?
+ * READ_CHECKED   u64 term | u64 round | u8 yes
+ * READ_INDEX     u64 term | u64 round       a follower, of that durable term, asks the leader for a
+ *                                           read index
+ * READ_INDEXED   u64 round | u8 ok | u64 index | u64 time ms
+ * STATUS         u64 term | u64 applied | u64 digest low | u64 digest high | u64 snapshot index
+ *                | u64 snapshot hash | u64 check index | u64 check digest low
+ *                | u64 check digest high | u8 health | u8 work | u64 work from | u64 work done
+ *                | u64 work total | lstr http address | lstr redis address
+ * FETCH          u64 snapshot index | u64 snapshot hash | u64 offset | u32 bytes
+ * PIECE          u64 snapshot index | u64 snapshot hash | u64 offset | u32 crc32c
+ *                | lstr data (empty: not to be had here)
+ * REMOVED        u64 membership index       the leader, to a node that is no member any more
  *
  * The snapshot hash is the low half of the file's: two nodes' snapshots of one index hold the same
  * state and are different files, unless one of them got it from the other.
  */
+/* clang-format on */
 #pragma once
 #include "base/hash.h"
 #include "replica/core.h"
@@ -33,7 +42,7 @@
 
 #define WIRE_PREFACE "CTR1"
 enum {
-    WIRE_VERSION = 4,
+    WIRE_VERSION = 5,
     WIRE_FRAME_BYTES_MAX = 160 * 1024 * 1024, /* entries of the largest values, two at a time */
     WIRE_PIECE_BYTES = 256 * 1024,
 };

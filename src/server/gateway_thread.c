@@ -1,11 +1,14 @@
 #include "server/gateway_thread.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct gateway_thread {
     struct loop *loop;
+    bool own_loop;
     struct upstream_net *upstream;
     struct gateway *gateway;
     struct gateway_net *net;
@@ -13,16 +16,8 @@ struct gateway_thread {
     uint32_t time_limit_ms;
     pthread_t thread;
     bool running;
+    sem_t closed; /* posted on somebody else's loop, when nothing is left on it */
 };
-
-static void on_drained(void *ctx) {
-    loop_stop(((struct gateway_thread *)ctx)->loop);
-}
-
-static void on_drain(void *ctx) {
-    struct gateway_thread *t = ctx;
-    gateway_net_drain(t->net, __atomic_load_n(&t->time_limit_ms, __ATOMIC_ACQUIRE), on_drained, t);
-}
 
 static void close_all(struct gateway_thread *t) {
     if (t->net)
@@ -30,19 +25,39 @@ static void close_all(struct gateway_thread *t) {
     gateway_free(t->gateway);
     upstream_net_free(t->upstream);
     waker_free(t->drain_waker);
-    loop_drain(t->loop);
-    loop_free(t->loop);
     if (t->net)
         gateway_net_free(t->net);
+    if (!t->own_loop)
+        return; /* what was closed goes with the loop's next turns */
+    loop_drain(t->loop);
+    loop_free(t->loop);
+}
+
+static void on_drained(void *ctx) {
+    struct gateway_thread *t = ctx;
+    if (t->own_loop) {
+        loop_stop(t->loop);
+    } else {
+        close_all(t);
+        sem_post(&t->closed);
+    }
+}
+
+static void on_drain(void *ctx) {
+    struct gateway_thread *t = ctx;
+    gateway_net_drain(t->net, __atomic_load_n(&t->time_limit_ms, __ATOMIC_ACQUIRE), on_drained, t);
 }
 
 int gateway_thread_new(const struct gateway_thread_options *o, struct gateway_thread **ret) {
     struct gateway_thread *t = xcalloc(1, sizeof *t);
-    int rc = loop_new(&t->loop);
+    t->own_loop = !o->loop;
+    t->loop = o->loop;
+    int rc = t->own_loop ? loop_new(&t->loop) : 0;
     if (rc < 0) {
         free(t);
         return rc;
     }
+    CHECK(sem_init(&t->closed, 0, 0) == 0);
     t->upstream = upstream_net_new(t->loop, &o->upstream);
     t->gateway =
         gateway_new(&o->gateway, &gateway_real_env, o->shared, upstream_net_upstream(t->upstream));
@@ -75,11 +90,13 @@ static void *gateway_main(void *arg) {
 
 void gateway_thread_start(struct gateway_thread *t, int number) {
     char name[16];
+    t->running = true;
+    if (!t->own_loop)
+        return;
     int rc = pthread_create(&t->thread, NULL, gateway_main, t);
     CHECK(rc == 0);
     snprintf(name, sizeof name, "gateway-%d", number);
     pthread_setname_np(t->thread, name);
-    t->running = true;
 }
 
 void gateway_thread_drain(struct gateway_thread *t, uint32_t time_limit_ms) {
@@ -88,9 +105,13 @@ void gateway_thread_drain(struct gateway_thread *t, uint32_t time_limit_ms) {
 }
 
 void gateway_thread_free(struct gateway_thread *t) {
-    if (t->running)
+    if (!t->running)
+        close_all(t);
+    else if (t->own_loop)
         pthread_join(t->thread, NULL);
     else
-        close_all(t);
+        while (sem_wait(&t->closed) < 0)
+            CHECK(errno == EINTR);
+    sem_destroy(&t->closed);
     free(t);
 }

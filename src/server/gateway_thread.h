@@ -1,4 +1,9 @@
-/* One gateway thread of a process: its loop, its listeners, its links to the database nodes. */
+/* One gateway thread of a process: its loop, its listeners, its links to the database nodes.
+ *
+ * With a loop of somebody else's it is no thread of its own, but part of the one that runs that
+ * loop: the replica thread, in a process that has one thread for clients. Then a request needs no
+ * wake-up of another thread on its way to the node and back.
+ */
 #pragma once
 #include "gateway/gateway_net.h"
 #include "gateway/upstream_net.h"
@@ -10,6 +15,7 @@ struct gateway_thread_options {
     struct gateway_net_options net;
     struct upstream_net_options upstream;
     struct gateway_shared *shared;
+    struct loop *loop; /* NULL: one of its own. It must run until gateway_thread_free(). */
 };
 
 /* Binds the listeners; negative errno. The thread is not running yet. */

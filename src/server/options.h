@@ -31,7 +31,9 @@ enum option_type {
     X(join, TEXT, "join", "HOST:PORT,...", ROLES_DATA, "",                                         \
       "become another copy of the running system that these nodes belong to (first start only)")   \
     X(db, TEXT, "db", "HOST:PORT,...", ROLE_WEB, "", "the database nodes to work with; some do")   \
-    X(threads, COUNT, "threads", "N", ROLES_CLIENTS, "0", "threads for clients; 0: one a core")    \
+    X(threads, COUNT, "threads", "N", ROLES_CLIENTS, "0",                                          \
+      "threads for clients; 1: shared with the node; 0: one a core, or 1 next to a node with up "  \
+      "to two cores")                                                                              \
     X(max_data, BYTES, "max-data", "SIZE", ROLES_DATA, "0",                                        \
       "refuse writes that add data above this size; 0: no limit")                                  \
     X(min_free, BYTES, "min-free", "SIZE", ROLES_DATA, "64M",                                      \

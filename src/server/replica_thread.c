@@ -162,6 +162,9 @@ static void on_turn_end(void *ctx) {
     struct replica_thread *t = ctx;
     if (!t->node)
         return;
+    /* Clients of the same loop may have kept its timers waiting. */
+    if (loop_now_ms(t->loop) >= node_deadline_ms(t->node))
+        node_tick(t->node);
     node_turn_end(t->node);
     /* A job that is still running (a copy of the store) must not outlive the store. */
     if (t->stopped && t->jobs_running == 0) {
@@ -276,6 +279,10 @@ struct store_gate *replica_thread_gate(struct replica_thread *t) {
 
 struct transport *replica_thread_transport(struct replica_thread *t) {
     return t->transport;
+}
+
+struct loop *replica_thread_loop(struct replica_thread *t) {
+    return t->loop;
 }
 
 bool replica_thread_start(struct replica_thread *t, const struct identity *id,

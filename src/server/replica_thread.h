@@ -14,6 +14,7 @@ struct replica_thread *replica_thread_prepare(const struct server_options *o);
 const struct node_gauges *replica_thread_gauges(const struct replica_thread *t);
 const char *replica_thread_address(const struct replica_thread *t);
 struct transport *replica_thread_transport(struct replica_thread *t);
+struct loop *replica_thread_loop(struct replica_thread *t);
 /* Opens the node's state and starts the thread. False: said on stderr. */
 bool replica_thread_start(struct replica_thread *t, const struct identity *id,
                           const char *http_address, const char *redis_address);

@@ -10,11 +10,12 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/pair.h"
 #include "server/gateway_thread.h"
 #include "server/join.h"
 #include "server/replica_thread.h"
 
-enum { THREADS_MAX = 256, DRAIN_MS = 5000, DESCRIPTORS_RESERVED = 128 };
+enum { THREADS_MAX = 256, DRAIN_MS = 5000, DESCRIPTORS_RESERVED = 128, SMALL_MACHINE_CORES = 2 };
 
 struct server {
     const struct server_options *o;
@@ -22,6 +23,7 @@ struct server {
     struct gateway_shared *shared;
     struct gateway_thread *gateways[THREADS_MAX];
     size_t gateway_count;
+    bool one_thread; /* for clients and node */
     struct identity id;
     char http[300], redis[300]; /* as bound; empty: off */
     struct loop *loop;          /* of the main thread: signals */
@@ -91,7 +93,12 @@ static bool addresses_allowed(const struct server_options *o) {
 static struct stream *connect_local(void *ctx, struct loop *loop) {
     struct server *s = ctx;
     int fds[2];
-    struct stream *stream;
+    struct stream *stream, *other;
+    if (loop == replica_thread_loop(s->replica)) {
+        stream_pair_new(loop, &stream, &other);
+        transport_adopt_stream(replica_thread_transport(s->replica), other);
+        return stream;
+    }
     if (socketpair_new(fds) < 0)
         return NULL;
     if (stream_from_fd(loop, fds[0], &stream) < 0) {
@@ -136,6 +143,7 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
                      .connect_local = connect_local,
                      .ctx = s},
         .shared = s->shared,
+        .loop = s->one_thread ? replica_thread_loop(s->replica) : NULL,
     };
     struct address redis;
     if (options.net.redis_address && address_parse(options.net.redis_address, &redis))
@@ -157,6 +165,15 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
     return true;
 }
 
+/* By default one a core; next to a node on a small machine only one, which it then shares. */
+static size_t client_threads(const struct server_options *o) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
+    if (!o->threads && (o->role & ROLES_DATA) && cores <= SMALL_MACHINE_CORES)
+        threads = 1;
+    return threads < THREADS_MAX ? threads : THREADS_MAX;
+}
+
 static bool open_gateways(struct server *s) {
     const struct server_options *o = s->o;
     static const char *const local[] = {"local"};
@@ -164,10 +181,8 @@ static bool open_gateways(struct server *s) {
         return true;
     size_t seed_count = 1;
     const char **seeds = o->role & ROLE_WEB ? split_list(o->db, &seed_count) : NULL;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t threads = o->threads ? o->threads : cores > 0 ? (size_t)cores : 1;
-    if (threads > THREADS_MAX)
-        threads = THREADS_MAX;
+    size_t threads = client_threads(o);
+    s->one_thread = s->replica && threads == 1;
     uint64_t limit = raise_descriptor_limit();
     uint64_t clients = limit > 2 * DESCRIPTORS_RESERVED ? limit - DESCRIPTORS_RESERVED : limit / 2;
     if (o->connections && o->connections < clients)

@@ -52,11 +52,12 @@ def behind_the_log(made, absent):
     absent.kill()
     fill(others[0], MIB, "large")
     # It was heard of a moment ago: the log is kept for it, up to a limit.
-    for i in range(20):
+    for i in range(100):
         if all(n.status()["log_first"] > had for n in others):
             eventually(lambda: quiet(others), every=0.2, what="snapshots that stay for a while")
             return
         fill(others[0], 4, f"more{i}")
+        time.sleep(0.05)  # a snapshot takes its time, too
     raise AssertionError("the log was never cut")
 
 

@@ -330,6 +330,11 @@ bool server_may_move(const struct server *s) {
     struct membership m;
     if (!s->node || node_membership_index(s->node) == 0)
         return false;
+    /* What it knows only in memory it may forget. */
+    uint64_t index = node_membership_index(s->node);
+    const struct core_entry *e = memlog_get(node_memlog(s->node), index);
+    if (e && !node_has_durable(s->node, index, e->term))
+        return false;
     node_membership(s->node, &m);
     for (uint32_t i = 0; i < m.count; i++)
         if (strcmp(server_at(m.members[i].address)->address, m.members[i].address) != 0)

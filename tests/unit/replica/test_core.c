@@ -579,6 +579,23 @@ static void test_what_was_compacted_is_not_rejected(void **state) {
     bench_fini(&b);
 }
 
+/* G3: the library's commit index went back behind our snapshot. */
+static void test_what_a_snapshot_holds_is_committed(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    assert_int_equal(append(&b, 2, 7, 1, 1, 3, 9, 7), 0);
+    persisted(&b, 10);
+    assert_int_equal(core_commit_index(b.core), 3);
+    const struct core_snapshot s = {
+        .index = 8, .term = 7, .membership_index = 1, .membership = members(3, 0)};
+    assert_int_equal(core_snapshot_taken(b.core, b.now_ms, &s, 2, &b.u), 0);
+    assert_int_equal(append(&b, 2, 7, 4, 7, 3, 0, 7), 0);
+    assert_int_equal(b.u.message_count, 1);
+    assert_int_equal(b.u.messages[0].append_result.rejected, 0);
+    assert_int_equal(b.u.messages[0].append_result.last_index, 8);
+    bench_fini(&b);
+}
+
 static void test_follower_takes_no_entries(void **state) {
     struct bench b;
     bench_init(&b, 3, 0, 7);
@@ -774,6 +791,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_leader_replicates_and_commits),
         cmocka_unit_test(test_an_overtaken_rejection_is_dropped),
         cmocka_unit_test(test_what_was_compacted_is_not_rejected),
+        cmocka_unit_test(test_what_a_snapshot_holds_is_committed),
         cmocka_unit_test(test_follower_takes_no_entries),
         cmocka_unit_test(test_one_membership_at_a_time),
         cmocka_unit_test(test_catch_up),

@@ -258,6 +258,58 @@ static void test_a_leader_answers_others_after_a_round(void **state) {
     rig_free(r);
 }
 
+static bool answers(struct rig *r, unsigned from, uint64_t term, uint64_t round,
+                    struct wire_read *ret) {
+    const struct wire_read read = {.term = term, .round = round};
+    struct buf b = {0};
+    puppet_forget(r, from);
+    wire_put_read(&b, WIRE_READ_INDEX, &read);
+    rig_deliver(r, 1, from, buf_slice(&b));
+    rig_turn(r);
+    buf_fini(&b);
+    return asked(r, from, WIRE_READ_INDEXED, ret);
+}
+
+/* Of three voters the leader and the one that asks, in the same term, are a majority. */
+static void test_who_asks_in_our_term_confirms_it(void **state) {
+    struct rig *r = rig_new();
+    struct node *n = leading(r, "vvvl");
+    struct wire_read answer;
+    assert_true(answers(r, 3, 3, 77, &answer));
+    assert_true(answer.ok);
+    assert_int_equal(answer.round, 77);
+    assert_int_equal(answer.index, node_commit_index(n));
+    assert_false(answers(r, 3, 2, 78, &answer)); /* another term */
+    assert_false(answers(r, 4, 3, 79, &answer)); /* a learner */
+    rig_free(r);
+}
+
+static void test_of_four_two_are_no_majority(void **state) {
+    struct rig *r = rig_new();
+    r->servers[3].acks = true;
+    leading(r, "vvvv");
+    struct wire_read answer;
+    assert_false(answers(r, 3, 3, 77, &answer));
+    rig_free(r);
+}
+
+/* As many are asked as are needed; the others when they do not answer. */
+static void test_who_is_asked(void **state) {
+    struct rig *r = rig_new();
+    leading(r, "vvv");
+    struct rig_link *l = rig_link(r, 1, 1);
+    struct wire_read ask;
+    rig_read(l, 1, 0, "GET", "k", NULL);
+    rig_turn(r);
+    assert_true(asked(r, 2, WIRE_READ_CHECK, &ask));
+    assert_false(asked(r, 3, WIRE_READ_CHECK, &ask));
+    rig_run(r, NODE_READ_AGAIN_MS);
+    assert_true(asked(r, 3, WIRE_READ_CHECK, &ask));
+    checked(r, 3, 3, ask.round, true);
+    assert_true(answered(l, 1));
+    rig_free(r);
+}
+
 /* ---- gateways that read by themselves ---- */
 
 static void test_an_index_is_confirmed_and_applied(void **state) {
@@ -395,6 +447,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_follower_asks_again),
         cmocka_unit_test(test_a_follower_answers_no_other),
         cmocka_unit_test(test_a_leader_answers_others_after_a_round),
+        cmocka_unit_test(test_who_asks_in_our_term_confirms_it),
+        cmocka_unit_test(test_of_four_two_are_no_majority),
+        cmocka_unit_test(test_who_is_asked),
         cmocka_unit_test(test_an_index_is_confirmed_and_applied),
         cmocka_unit_test(test_an_index_without_a_leader),
         cmocka_unit_test(test_the_age_of_a_copy),

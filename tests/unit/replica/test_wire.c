@@ -297,7 +297,7 @@ static void test_there_and_back(void **state) {
             break;
         case 7 ... 10:
             assert_int_equal(d.read.round, 1234);
-            assert_int_equal(d.read.term, type <= WIRE_READ_CHECKED ? 7 : 0);
+            assert_int_equal(d.read.term, type < WIRE_READ_INDEXED ? 7 : 0);
             assert_int_equal(d.read.ok, type == WIRE_READ_CHECKED || type == WIRE_READ_INDEXED);
             assert_int_equal(d.read.index, type == WIRE_READ_INDEXED ? 55 : 0);
             assert_int_equal(d.read.time_ms, type == WIRE_READ_INDEXED ? 66 : 0);
