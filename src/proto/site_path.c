@@ -118,11 +118,11 @@ void site_path_put_url(struct slice path, struct slice query, struct buf *out) {
 
 static struct slice join(uint8_t buffer[SITE_PATH_BUFFER_BYTES], struct slice path,
                          const char *end) {
-    size_t n = strlen(end);
-    CHECK(path.size + n <= SITE_PATH_BUFFER_BYTES);
+    struct slice tail = slice_str(end);
+    CHECK(path.size + tail.size <= SITE_PATH_BUFFER_BYTES);
     memcpy(buffer, path.data, path.size);
-    memcpy(buffer + path.size, end, n);
-    return slice_of(buffer, path.size + n);
+    memcpy(buffer + path.size, tail.data, tail.size);
+    return slice_of(buffer, path.size + tail.size);
 }
 
 enum site_resolution site_path_resolve(struct slice path, site_exists_fn exists, void *ctx,

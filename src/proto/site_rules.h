@@ -3,7 +3,7 @@
 #include "base/buf.h"
 
 /* What is wrong in line `line` (from 1; 0: the file as a whole). The text is a sentence without its
- * full stop, and lives until the call returns; what it quotes of the file is made printable. */
+ * full stop, without control characters, and lives until the call returns. */
 typedef void (*site_error_fn)(void *ctx, uint32_t line, const char *text);
 
 enum { SITE_ERRORS_MAX = 50 }; /* reported of one file; the last one says that there may be more */
