@@ -356,7 +356,9 @@ int node_store_count_up(struct store *s, struct hash128 digest) {
         store_view_end(view);
     }
     store_view_free(view);
-    return rc == 0 && !hash128_equal(found, digest) ? -EBADMSG : rc;
+    if (rc == 0 && !hash128_equal(found, digest))
+        rc = -EBADMSG;
+    return rc == 0 ? store_note_sound(s) : rc;
 }
 
 static int install_prepare(void *arg) {

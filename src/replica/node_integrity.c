@@ -275,6 +275,8 @@ static void scrub_done(void *arg, int status) {
     if (n->state == NODE_FAILED)
         return;
     if (status == 0)
+        status = store_note_sound(n->store);
+    if (status == 0)
         n->counters.scrubs++;
     else if (status == -EBADMSG && !PLANTED(PLANT_DAMAGE_IGNORED))
         node_integrity_damaged(n, "the records do not add up to the digest");

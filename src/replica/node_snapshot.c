@@ -103,11 +103,13 @@ int node_store_open(const struct node *n, const char *dir, struct store **ret_st
 }
 
 /* What lies in the folder at start may have been damaged since: a record with a changed byte would
- * be served. The node has all that it takes to make the store anew. */
+ * be served. The node has all that it takes to make the store anew. Where the store says that its
+ * records were right, and nobody has touched the file, the node serves at once, and a scrub looks
+ * at them meanwhile. */
 static int store_open_checked(struct node *n, const char *dir) {
     struct store_options options = store_options(n, dir);
     char problem[256] = "";
-    options.check = true;
+    options.look = n->o.scrub_every_ms ? STORE_LOOK_UNLESS_SOUND : STORE_LOOK_ALWAYS;
     int rc = store_open_explained(&options, &n->store, problem);
     if (rc == STORE_DAMAGED)
         log_error("store-rebuild", "node=%llu reason=%s", (unsigned long long)n->o.id,
@@ -135,7 +137,9 @@ static int store_rebuild(struct node *n, const char *dir) {
         rc = store_wipe(dir);
     if (rc == 0 && n->snapshot.index > 0)
         rc = store_snapshot_install(path, dir, n->o.boot_id);
-    return rc == 0 ? node_store_open(n, dir, &n->store) : rc;
+    if (rc == 0)
+        rc = node_store_open(n, dir, &n->store);
+    return rc == 0 ? store_note_sound(n->store) : rc;
 }
 
 /* The log must go on from the snapshot. What a crash in the middle of an installation left of the
@@ -266,6 +270,8 @@ int node_load_state(struct node *n, char ret_error[256]) {
                      strerror(-rc));
         return rc;
     }
+    if (!store_is_sound(n->store))
+        n->scrub_at_ms = node_now(n);
     n->log_bytes_at_snapshot = 0;
     if (n->o.bootstrap && n->memlog.last_index == 0 && n->snapshot.index == 0)
         rc = node_bootstrap(n);

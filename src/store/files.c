@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define MARK_HEAD "cotidal store mark 1\n"
+#include "store/store_impl.h"
+
+#define MARK_HEAD "cotidal store mark 2\n"
 enum { MARK_BYTES_MAX = 4096 };
 
 char *files_path(const char *dir, const char *name) {
@@ -136,33 +139,68 @@ bool files_exists(const char *dir, const char *name) {
     return exists;
 }
 
-static void mark_text(struct buf *b, const char *boot_id, bool clean) {
-    buf_printf(b, MARK_HEAD "boot %s\n%s\n", boot_id, clean ? "clean" : "open");
+/* What changes when somebody writes the file, or puts another one in its place. */
+static int file_line(struct buf *b, const char *dir) {
+    char *path = files_path(dir, STORE_DATA_NAME);
+    struct stat st;
+    int rc = stat(path, &st) ? -errno : 0;
+    free(path);
+    if (rc == 0)
+        buf_printf(b, "file %llu %llu.%09ld %llu\n", (unsigned long long)st.st_size,
+                   (unsigned long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+                   (unsigned long long)st.st_ino);
+    return rc;
+}
+
+static bool take_word(struct slice *text, const char *word) {
+    struct slice w = slice_str(word);
+    if (!slice_starts_with(*text, w))
+        return false;
+    *text = slice_of(text->data + w.size, text->size - w.size);
+    return true;
+}
+
+/* "boot ID" and the end of the line. */
+static bool take_boot(struct slice *text, const char *boot_id, bool *ret_same) {
+    if (!take_word(text, "boot "))
+        return false;
+    const uint8_t *end = memchr(text->data, '\n', text->size);
+    if (!end)
+        return false;
+    size_t size = (size_t)(end - text->data);
+    *ret_same = slice_equal_str(slice_of(text->data, size), boot_id);
+    *text = slice_of(end + 1, text->size - size - 1);
+    return true;
+}
+
+static bool mark_parse(struct slice text, const char *dir, const char *boot_id, struct mark *ret) {
+    *ret = (struct mark){0};
+    if (!take_word(&text, MARK_HEAD) || !take_boot(&text, boot_id, &ret->same_boot))
+        return false;
+    if (slice_equal_str(text, "open\n"))
+        return true;
+    ret->sound = slice_equal_str(text, "sound\n");
+    if (ret->sound)
+        return true;
+    ret->clean = take_word(&text, "clean\n");
+    if (!ret->clean || text.size == 0 || text.data[text.size - 1] != '\n')
+        return false;
+    struct buf now = {0};
+    ret->sound = file_line(&now, dir) == 0 && slice_equal(text, buf_slice(&now));
+    buf_fini(&now);
+    return true;
 }
 
 int mark_read(const char *dir, const char *boot_id, struct mark *ret_mark) {
-    struct buf found = {0}, want = {0};
+    struct buf found = {0};
     struct mark mark = {0};
     int rc = files_read(dir, MARK_NAME, MARK_BYTES_MAX, &found);
     if (rc == 0) {
-        struct slice text = buf_slice(&found);
-        for (int clean = 0; clean < 2; clean++) {
-            buf_reset(&want);
-            mark_text(&want, boot_id, clean);
-            if (slice_equal(text, buf_slice(&want)))
-                mark = (struct mark){.present = true, .same_boot = true, .clean = clean};
-        }
-        static const char clean_end[] = "\nclean\n";
-        size_t end = sizeof clean_end - 1;
-        if (!mark.present && text.size >= end &&
-            slice_starts_with(text, slice_str(MARK_HEAD "boot ")))
-            mark = (struct mark){
-                .present = true,
-                .clean = memcmp(text.data + text.size - end, clean_end, end) == 0,
-            };
+        bool well_formed = mark_parse(buf_slice(&found), dir, boot_id, &mark);
+        mark = well_formed ? mark : (struct mark){0};
+        mark.present = well_formed;
     }
     buf_fini(&found);
-    buf_fini(&want);
     if (rc == -ENOENT || rc == -EFBIG)
         rc = 0; /* no mark, or not one of ours: not present */
     if (rc == 0)
@@ -170,10 +208,13 @@ int mark_read(const char *dir, const char *boot_id, struct mark *ret_mark) {
     return rc;
 }
 
-int mark_write(const char *dir, const char *boot_id, bool clean) {
+int mark_write(const char *dir, const char *boot_id, enum mark_state state) {
+    static const char *const words[] = {"open", "sound", "clean"};
     struct buf b = {0};
-    mark_text(&b, boot_id, clean);
-    int rc = files_replace(dir, MARK_NAME, buf_slice(&b));
+    buf_printf(&b, MARK_HEAD "boot %s\n%s\n", boot_id, words[state]);
+    int rc = state == MARK_CLEAN ? file_line(&b, dir) : 0;
+    if (rc == 0)
+        rc = files_replace(dir, MARK_NAME, buf_slice(&b));
     buf_fini(&b);
     return rc;
 }

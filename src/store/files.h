@@ -22,15 +22,22 @@ char *files_path(const char *dir, const char *name) WARN_UNUSED;
 
 /* ---- the mark: store.mark ----
  *
- * Says in which boot of the operating system the environment was last open, and whether it was
- * closed (and so flushed) since. */
+ * Says in which boot of the operating system the environment was last open, whether it was closed
+ * (and so flushed) since, and whether its records are known to be right: then a start need not look
+ * at all of them before it serves. docs/store-format.md has its form. */
 #define MARK_NAME "store.mark"
 #define MARK_TMP_NAME "store.mark.tmp"
 
+enum mark_state {
+    MARK_OPEN,  /* open, its records not looked at since */
+    MARK_SOUND, /* open, and they were */
+    MARK_CLEAN, /* flushed and closed */
+};
 struct mark {
     bool present;   /* and well formed */
     bool same_boot; /* boot_id is the one it was written with */
     bool clean;
+    bool sound; /* MARK_SOUND; or MARK_CLEAN, and the file has not been touched since */
 };
 int mark_read(const char *dir, const char *boot_id, struct mark *ret_mark) WARN_UNUSED;
-int mark_write(const char *dir, const char *boot_id, bool clean) WARN_UNUSED;
+int mark_write(const char *dir, const char *boot_id, enum mark_state state) WARN_UNUSED;

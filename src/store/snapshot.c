@@ -329,7 +329,7 @@ int store_snapshot_install(const char *path, const char *dir, const char *boot_i
     if (rc == 0)
         rc = files_sync_folder(dir);
     if (rc == 0)
-        rc = mark_write(dir, boot_id, true);
+        rc = mark_write(dir, boot_id, MARK_CLEAN);
     if (rc)
         unlink(tmp);
     free(tmp);

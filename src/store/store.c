@@ -33,19 +33,34 @@ static int lock_folder(const char *dir, int *ret_fd) {
     return 0;
 }
 
-/* Decides whether what lies in the folder can be trusted, and marks it as open. */
-static int claim(const struct store *s) {
+/* Before LMDB sees the file. */
+static int check_files(const struct store *s, char *ret_problem) {
+    struct store_check c;
+    int rc = store_check_folder(s->dir, s->boot_id, NULL, NULL, &c);
+    if (rc == -EBADMSG) {
+        if (ret_problem)
+            memcpy(ret_problem, c.problem, sizeof c.problem);
+        return STORE_DAMAGED;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* Decides whether what lies in the folder can be trusted, looks at it, and marks it as open. */
+static int claim(struct store *s, enum store_look look, char *ret_problem) {
     struct mark mark;
     int rc = mark_read(s->dir, s->boot_id, &mark);
     if (rc)
         return rc;
-    if (files_exists(s->dir, STORE_DATA_NAME)) {
-        if (!mark.present || (!mark.same_boot && !mark.clean))
-            return STORE_UNTRUSTED;
-        if (mark.same_boot && !mark.clean)
-            return 0;
+    if (!files_exists(s->dir, STORE_DATA_NAME)) {
+        s->sound = true;
+    } else if (!mark.present || (!mark.same_boot && !mark.clean)) {
+        return STORE_UNTRUSTED;
+    } else if (look == STORE_LOOK_ALWAYS || (look == STORE_LOOK_UNLESS_SOUND && !mark.sound)) {
+        if ((rc = check_files(s, ret_problem)))
+            return rc;
+        s->sound = true;
     }
-    return mark_write(s->dir, s->boot_id, false);
+    return mark_write(s->dir, s->boot_id, s->sound ? MARK_SOUND : MARK_OPEN);
 }
 
 static int load_new(struct store *s) {
@@ -99,18 +114,6 @@ static void free_store(struct store *s) {
     free(s);
 }
 
-/* Before LMDB sees the file. */
-static int check_files(const struct store *s, char *ret_problem) {
-    struct store_check c;
-    int rc = store_check_folder(s->dir, s->boot_id, NULL, NULL, &c);
-    if (rc == -EBADMSG) {
-        if (ret_problem)
-            memcpy(ret_problem, c.problem, sizeof c.problem);
-        return STORE_DAMAGED;
-    }
-    return rc < 0 ? rc : 0; /* claim() finds out about the rest */
-}
-
 int store_open(const struct store_options *options, struct store **ret_store) {
     return store_open_explained(options, ret_store, NULL);
 }
@@ -128,10 +131,8 @@ int store_open_explained(const struct store_options *options, struct store **ret
     session_table_init(&s->sessions, &s->state);
     keyspace_init(&s->ks, &s->txn, &s->state, &s->hashes, true);
     int rc = lock_folder(s->dir, &s->lock_fd);
-    if (rc == 0 && options->check)
-        rc = check_files(s, ret_problem);
     if (rc == 0)
-        rc = claim(s);
+        rc = claim(s, options->look, ret_problem);
     if (rc == 0)
         rc = env_open(&s->env, s->dir, options->map_bytes);
     if (rc == 0)
@@ -165,11 +166,22 @@ int store_refound(struct store *s, uint64_t index, uint64_t term, struct slice m
     return env_write_commit(&s->txn);
 }
 
+bool store_is_sound(const struct store *s) {
+    return s->sound;
+}
+
+int store_note_sound(struct store *s) {
+    if (s->sound)
+        return 0;
+    s->sound = true;
+    return mark_write(s->dir, s->boot_id, MARK_SOUND);
+}
+
 int store_close(struct store *s) {
     CHECK(!s->txn.handle);
     int rc = s->failed ? s->failed : env_sync(&s->env);
     if (rc == 0)
-        rc = mark_write(s->dir, s->boot_id, true);
+        rc = mark_write(s->dir, s->boot_id, MARK_CLEAN);
     free_store(s);
     return rc;
 }

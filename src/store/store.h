@@ -29,19 +29,25 @@ enum {
 
 struct store;
 
+enum store_look {
+    STORE_LOOK_NEVER,
+    STORE_LOOK_UNLESS_SOUND, /* unless the mark says that it is known to be right */
+    STORE_LOOK_ALWAYS,
+};
+
 struct store_options {
     const char *dir;         /* holds data.mdb and store.mark; made when missing; copied */
     uint64_t map_bytes;      /* the LMDB map's size: the most the file can grow to; page multiple */
     uint64_t max_data_bytes; /* quota on live data, see store_over_quota(); 0: none */
     const char *boot_id;     /* identifies this boot of the operating system; copied */
     uint64_t reserve_bytes;  /* of disk space held ahead of the writer; 0: none */
-    bool check;              /* look at every page and record first (store/check.h) */
+    enum store_look look;    /* whether to look at every page and record first (store/check.h) */
 };
 
 enum store_open_result {
     STORE_OPENED = 0,
     STORE_UNTRUSTED = 1, /* the operating system crashed since it was last open: wipe and rebuild */
-    STORE_DAMAGED = 2,   /* options.check found something: wipe and rebuild */
+    STORE_DAMAGED = 2,   /* the look found something: wipe and rebuild */
 };
 
 /* Opens or creates. On STORE_UNTRUSTED and STORE_DAMAGED nothing is open and *ret_store is
@@ -50,6 +56,11 @@ enum store_open_result {
 int store_open(const struct store_options *options, struct store **ret_store) WARN_UNUSED;
 int store_open_explained(const struct store_options *options, struct store **ret_store,
                          char *ret_problem) WARN_UNUSED;
+/* Whether all records were looked at since it was opened, or it was empty. */
+bool store_is_sound(const struct store *s);
+/* Somebody has looked (store_verify_slowly()): the mark says so, for the next start after a crash
+ * of the process. */
+int store_note_sound(struct store *s) WARN_UNUSED;
 /* Syncs, writes the clean-stop mark, closes. Takes the store. */
 int store_close(struct store *s) WARN_UNUSED;
 /* As after a process crash: closes without sync or mark (simulator, fatal paths). An open write

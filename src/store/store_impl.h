@@ -14,6 +14,7 @@ struct store {
     int lock_fd; /* of the folder; holds a lock that keeps a second process out */
     uint64_t max_data_bytes;
     uint64_t map_bytes, reserve_bytes;
+    bool sound; /* as the mark says */
     struct env env;
     struct keyspace_hashes hashes;
 

@@ -289,12 +289,13 @@ void server_start(struct server *s) {
     s->clock_rate = sim.o.drift ? 720 + (uint32_t)sim_rand(620) : 1024;
     list_init(&s->jobs);
     s->counted = (struct node_counters){0};
-    s->damaged = false; /* a start looks at everything */
     stats.restarts++;
     sim_trace("s%d starts as node %llu", s->index, (unsigned long long)s->node_id);
     int rc = node_new(&options, &env_ops, s, s->disk, &s->node, error);
     if (rc < 0)
         sim_violation("s%d does not start: %s (%s)", s->index, error, strerror(-rc));
+    if (store_is_sound(node_store(s->node)))
+        s->damaged = false; /* the start has looked at everything; else a scrub will */
     server_after(s);
 }
 

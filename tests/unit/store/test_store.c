@@ -1,7 +1,9 @@
 #include "kit.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/rand.h"
@@ -78,9 +80,55 @@ static void after_a_clean_stop(void **state) {
     assert_int_equal(try_open("boot-3", &s), STORE_UNTRUSTED);
 }
 
+static void open_at(enum store_look look, bool want_sound) {
+    struct store_options options = {
+        .dir = kit.store_dir, .map_bytes = 64 << 20, .boot_id = kit.boot_id, .look = look};
+    assert_int_equal(store_open(&options, &kit.store), STORE_OPENED);
+    assert_int_equal(store_is_sound(kit.store), want_sound);
+}
+
+static void abandon(void) {
+    store_abandon(kit.store);
+    kit.store = NULL;
+}
+
+/* Who was open and not looked at is looked at; who was is not, as long as nobody touches the file.
+ */
+static void what_a_start_looks_at(void **state) {
+    kit_run(&kit, "SET a 1");
+    abandon();
+    open_at(STORE_LOOK_UNLESS_SOUND, false); /* an empty one was right when it was made */
+    abandon();
+    open_at(STORE_LOOK_UNLESS_SOUND, true); /* nobody has looked since: the start does */
+    abandon();
+    open_at(STORE_LOOK_NEVER, false);
+    assert_int_equal(store_note_sound(kit.store), 0); /* a scrub has */
+    abandon();
+    open_at(STORE_LOOK_UNLESS_SOUND, false);
+    abandon();
+    open_at(STORE_LOOK_ALWAYS, true);
+    assert_int_equal(store_close(kit.store), 0);
+    open_at(STORE_LOOK_UNLESS_SOUND, false); /* as it was left */
+    assert_int_equal(store_close(kit.store), 0);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/data.mdb", kit.store_dir);
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    open_at(STORE_LOOK_UNLESS_SOUND, true);
+    abandon();
+    kit_reopen(&kit);
+    kit_verify(&kit);
+}
+
 static void damaged_marks(void **state) {
-    static const char *const texts[] = {"", "x", "cotidal store mark 2\nboot boot-1\nclean\n",
-                                        "cotidal store mark 1\nboot boot-1\nclea"};
+    static const char *const texts[] = {"",
+                                        "x",
+                                        "cotidal store mark 1\nboot boot-1\nclean\n",
+                                        "cotidal store mark 2\nboot boot-1\nclean\n",
+                                        "cotidal store mark 2\nboot boot-1\nsoun",
+                                        "cotidal store mark 2\nboot boot-1\nsound\nx",
+                                        "cotidal store mark 2\nboot boot-1",
+                                        "cotidal store mark 2\nboot boot-1\nclean\nfile 1 2.3 4"};
     struct store *s;
     kit_run(&kit, "SET a 1");
     assert_int_equal(store_close(kit.store), 0);
@@ -400,6 +448,7 @@ int main(void) {
         TEST(survives_a_process_crash),
         TEST(after_a_crash_of_the_system),
         TEST(after_a_clean_stop),
+        TEST(what_a_start_looks_at),
         TEST(damaged_marks),
         TEST(open_in_one_place_only),
         TEST(map_full_is_a_local_failure),
