@@ -115,7 +115,7 @@ int keyspace_next_key(struct keyspace *ks, uint16_t db, struct slice after, bool
                       struct slice *ret_key, struct record *ret_record) {
     struct slice key, bytes;
     int rc;
-    if (db >= STORE_DB_COUNT)
+    if (db >= STORE_DB_ALL)
         return KEYSPACE_MISSING;
     if (after.size > MAIN_SHORT_BYTES_MAX) {
         uint8_t prefix[1 + MAIN_SHORT_BYTES_MAX];
@@ -163,7 +163,7 @@ int keyspace_scan(struct keyspace *ks, uint16_t db, uint64_t from_id, struct sli
                   struct record *ret_record) {
     uint8_t want[IDS_KEY_BYTES];
     struct slice key, main_key, found, bytes;
-    if (db >= STORE_DB_COUNT)
+    if (db >= STORE_DB_ALL)
         return KEYSPACE_MISSING;
     ids_key(want, db, from_id);
     int rc = table_seek(ks->txn, TABLE_IDS, slice_of(want, sizeof want), &key, &main_key);
@@ -190,7 +190,7 @@ int keyspace_scan(struct keyspace *ks, uint16_t db, uint64_t from_id, struct sli
 int keyspace_id_bounds(struct keyspace *ks, uint16_t db, uint64_t *ret_first, uint64_t *ret_last) {
     uint8_t want[IDS_KEY_BYTES];
     struct slice key;
-    if (db >= STORE_DB_COUNT)
+    if (db >= STORE_DB_ALL)
         return KEYSPACE_MISSING;
     ids_key(want, db, 0);
     int rc = table_seek(ks->txn, TABLE_IDS, slice_of(want, sizeof want), &key, NULL);

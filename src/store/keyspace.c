@@ -57,6 +57,10 @@ uint64_t keyspace_revision(const struct keyspace *ks) {
     return ks->revision;
 }
 
+void keyspace_note_sites(struct keyspace *ks) {
+    ks->sites_revision = ks->revision;
+}
+
 uint64_t keyspace_state_revision(const struct keyspace *ks) {
     return ks->state->applied_index << 20;
 }
@@ -70,11 +74,11 @@ bool keyspace_writable(const struct keyspace *ks) {
 }
 
 uint64_t keyspace_count(struct keyspace *ks, uint16_t db) {
-    return db < STORE_DB_COUNT ? ks->state->key_count[db] : 0;
+    return db < STORE_DB_ALL ? ks->state->key_count[db] : 0;
 }
 
 uint64_t keyspace_expiring_count(struct keyspace *ks, uint16_t db) {
-    return db < STORE_DB_COUNT ? ks->state->expiring_count[db] : 0;
+    return db < STORE_DB_ALL ? ks->state->expiring_count[db] : 0;
 }
 
 uint64_t keyspace_next_node_id(struct keyspace *ks) {
@@ -144,7 +148,7 @@ static int locate_long(struct keyspace *ks, uint16_t db, struct slice key) {
 }
 
 int keyspace_locate(struct keyspace *ks, uint16_t db, struct slice key) {
-    if (db >= STORE_DB_COUNT)
+    if (db >= STORE_DB_ALL)
         return KEYSPACE_MISSING;
     if (key.size > MAIN_SHORT_BYTES_MAX)
         return locate_long(ks, db, key);
@@ -172,7 +176,7 @@ int keyspace_locate_visible(struct keyspace *ks, uint16_t db, struct slice key) 
 int keyspace_locate_main(struct keyspace *ks, struct slice main_key) {
     ks->at_state = AT_NOWHERE;
     if (main_key.size < 1 || main_key.size > sizeof ks->at_key.bytes ||
-        main_key.data[0] >= STORE_DB_COUNT)
+        main_key.data[0] >= STORE_DB_ALL)
         return -EBADMSG;
     struct slice bytes;
     int rc = table_get(ks->txn, TABLE_MAIN, main_key, &bytes);
@@ -183,7 +187,7 @@ int keyspace_locate_main(struct keyspace *ks, struct slice main_key) {
 
 int keyspace_locate_for_change(struct keyspace *ks, uint16_t db, struct slice key) {
     CHECK(ks->writable);
-    CHECK(db < STORE_DB_COUNT);
+    CHECK(db < STORE_DB_ALL);
     int rc = keyspace_locate(ks, db, key);
     if (rc || keyspace_visible(ks, &ks->at))
         return rc;
@@ -453,7 +457,7 @@ static int copy_outside(struct keyspace *ks, uint64_t from, uint64_t to) {
 int keyspace_copy(struct keyspace *ks, uint16_t from_db, struct slice from, uint16_t to_db,
                   struct slice to) {
     CHECK(ks->writable);
-    CHECK(to_db < STORE_DB_COUNT);
+    CHECK(to_db < STORE_DB_ALL);
     int rc = keyspace_locate_visible(ks, from_db, from);
     if (rc || (from_db == to_db && slice_equal(from, to)))
         return rc;
@@ -506,7 +510,7 @@ static int flush_all(struct keyspace *ks) {
 
 int keyspace_flush(struct keyspace *ks, uint16_t db) {
     CHECK(ks->writable);
-    CHECK(db < STORE_DB_COUNT);
+    CHECK(db < STORE_DB_ALL);
     uint64_t count = ks->state->key_count[db];
     ks->at_state = AT_NOWHERE;
     keyspace_forget_iteration(ks);

@@ -49,6 +49,7 @@ struct keyspace {
     bool writable;
     uint64_t now_ms;
     uint64_t revision;
+    uint64_t sites_revision; /* 0: not changed since the store was opened */
     struct rand rand;
 
     enum at_state at_state;

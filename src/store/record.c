@@ -134,7 +134,7 @@ void expiry_key(uint8_t out[EXPIRY_KEY_BYTES], uint64_t expiry_ms, uint16_t db, 
 
 bool expiry_key_decode(struct slice key, uint64_t *ret_expiry_ms, uint16_t *ret_db,
                        uint64_t *ret_id) {
-    if (key.size != EXPIRY_KEY_BYTES || key.data[8] >= STORE_DB_COUNT)
+    if (key.size != EXPIRY_KEY_BYTES || key.data[8] >= STORE_DB_ALL)
         return false;
     *ret_expiry_ms = get_u64be(key.data);
     *ret_db = key.data[8];

@@ -5,8 +5,8 @@
 #include "base/reader.h"
 
 enum {
-    STATE_FORMAT = 3, /* of the whole environment: raised when any record changes its meaning */
-    STATE_BYTES = 4 + 10 * 8 + 3 * 16 + 2 * 8 * STORE_DB_COUNT + 4,
+    STATE_FORMAT = 4, /* of the whole environment: raised when any record changes its meaning */
+    STATE_BYTES = 4 + 10 * 8 + 3 * 16 + 2 * 8 * STORE_DB_ALL + 4,
     MEMBERSHIP_FORMAT = 1,
 };
 #define STATE_KEY "state"
@@ -49,9 +49,9 @@ int state_load(struct env_txn *t, struct state *ret_state) {
     s.once_sum = reader_hash(&r);
     s.record_sum = reader_hash(&r);
     s.session_sum = reader_hash(&r);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         s.key_count[i] = reader_u64(&r);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         s.expiring_count[i] = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
     if (!reader_done(&r) || crc != crc32c(0, slice_of(bytes.data, bytes.size - 4)))
@@ -79,9 +79,9 @@ int state_save(struct env_txn *t, const struct state *s) {
     at = put64(at, s->record_sum.high);
     at = put64(at, s->session_sum.low);
     at = put64(at, s->session_sum.high);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         at = put64(at, s->key_count[i]);
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         at = put64(at, s->expiring_count[i]);
     CHECK(at == bytes + sizeof bytes - 4);
     put_u32le(at, crc32c(0, slice_of(bytes, sizeof bytes - 4)));
@@ -105,7 +105,7 @@ struct hash128 state_digest(const struct state *s) {
 
 uint64_t state_key_count(const struct state *s) {
     uint64_t sum = 0;
-    for (int i = 0; i < STORE_DB_COUNT; i++)
+    for (int i = 0; i < STORE_DB_ALL; i++)
         sum += s->key_count[i];
     return sum;
 }

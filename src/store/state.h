@@ -18,8 +18,8 @@ struct state {
     struct hash128 once_sum;    /* over them */
     struct hash128 record_sum;  /* over the records of main, with what they have in data */
     struct hash128 session_sum; /* over the sessions and their replies */
-    uint64_t key_count[STORE_DB_COUNT];
-    uint64_t expiring_count[STORE_DB_COUNT]; /* keys with an expiry among them */
+    uint64_t key_count[STORE_DB_ALL];
+    uint64_t expiring_count[STORE_DB_ALL]; /* keys with an expiry among them */
 };
 
 struct state state_new(void);

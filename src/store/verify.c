@@ -10,7 +10,7 @@ struct verifying {
     uint64_t data_bytes;
     uint64_t data_records; /* met in data */
     uint64_t expiring;
-    uint64_t key_count[STORE_DB_COUNT], expiring_count[STORE_DB_COUNT];
+    uint64_t key_count[STORE_DB_ALL], expiring_count[STORE_DB_ALL];
     store_verify_fn on_bytes; /* NULL: nobody wants to know */
     void *ctx;
     uint64_t bytes; /* since it was called */
@@ -108,7 +108,7 @@ static int check_indexes(struct verifying *v, struct slice main_key, const struc
 
 static int check_record(struct verifying *v, struct slice main_key, struct slice bytes) {
     struct main_record m;
-    if (main_key.size < 1 || main_key.data[0] >= STORE_DB_COUNT)
+    if (main_key.size < 1 || main_key.data[0] >= STORE_DB_ALL)
         return -EBADMSG;
     int rc = record_decode(main_key, bytes, &m);
     if (rc)
