@@ -30,6 +30,8 @@
       "a gateway that reads by itself gets an index that nobody confirmed")                        \
     X(FORGET_REPLY, "forget-reply", "a session's stored reply is dropped")                         \
     X(FORGET_ONCE, "forget-once", "the record of a request with an id of its own is dropped")      \
+    X(CHANGES_FLOOR, "changes-floor", "the change log drops changes and does not say so")          \
+    X(WATCH_SKIP, "watch-skip", "a poll for watchers that was given up counts as answered")        \
     X(APPLY_TWICE, "apply-twice", "an entry is applied a second time")                             \
     X(LOCAL_CLOCK, "local-clock", "apply takes the time from the local clock")                     \
     X(DIGEST_DELETE, "digest-delete", "a deletion leaves the digest as it was")                    \

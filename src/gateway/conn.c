@@ -474,6 +474,22 @@ void conn_answer_with(struct conn *c, struct slice head, struct slice body) {
         (void)conn_write_out_and(c, body);
 }
 
+void conn_write_now(struct conn *c) {
+    if (c->stream && !c->doomed)
+        conn_write_out(c);
+}
+
+/* The client has ended its side, and is owed an answer that never ends. */
+static bool conn_is_left(const struct conn *c) {
+    if (!c->eof)
+        return false;
+    LIST_FOREACH (it, (struct list *)&c->line) {
+        if (LIST_ENTRY(it, struct conn_request, node)->endless)
+            return true;
+    }
+    return false;
+}
+
 static void conn_end_doomed(struct conn *c) {
     c->state = CONN_CLOSING;
     c->shut = true;
@@ -484,7 +500,7 @@ void conn_turn_end(struct conn *c) {
     bool more;
     if (c->state == CONN_CLOSED)
         return;
-    if (c->doomed) {
+    if (c->doomed || conn_is_left(c)) {
         conn_end_doomed(c);
         return;
     }

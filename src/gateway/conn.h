@@ -120,6 +120,7 @@ struct conn_request {
     bool submitted;
     bool answered;
     bool streaming; /* its answer has begun and comes in pieces */
+    bool endless;   /* and has no end of its own: a client that sends no more has gone */
 };
 
 struct conn {
@@ -186,6 +187,8 @@ void conn_request_done(struct conn_request *r);
  * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
  * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
 void conn_request_stream(struct conn_request *r);
+/* Writes what is gathered without waiting for the turn's end: for who writes much to many. */
+void conn_write_now(struct conn *c);
 /* For a protocol with a flush(): the request's answer went its own way, or it is given up (its
  * upstream request is forgotten, `cancel` called). Frees r. */
 void conn_request_leave(struct conn_request *r);

@@ -13,6 +13,7 @@
 #include "gateway/site_load.h"
 #include "gateway/site_serve.h"
 #include "gateway/sites.h"
+#include "gateway/watch_hub.h"
 
 /* ---- shared ------------------------------------------------------------------------------------
  */
@@ -169,6 +170,7 @@ static void options_fill(struct gateway_options *o) {
     DEFAULT(http_head_bytes_max, HTTP1_HEAD_BYTES_MAX);
     DEFAULT(http_body_timeout_ms, 30000);
     DEFAULT(write_stall_timeout_ms, 60000);
+    DEFAULT(session_ttl_ms, (uint64_t)30 * 24 * 60 * 60 * 1000);
     DEFAULT(redis_port, 6379);
 #undef DEFAULT
 }
@@ -190,6 +192,10 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     gw->started_ms = gateway_now_ms(gw);
     gw->sites = shared->sites;
     gw->site_waits = site_waits_new(gw);
+    gw->watch = watch_hub_new(&(struct watch_hub_env){.upstream = upstream,
+                                                      .now_ms = gw->env.now_ms,
+                                                      .env = gw->env.env,
+                                                      .metrics = &gw->metrics});
     pthread_mutex_lock(&shared->mutex);
     list_push_back(&shared->gateways, &gw->shared_node);
     pthread_mutex_unlock(&shared->mutex);
@@ -214,6 +220,7 @@ void gateway_free(struct gateway *gw) {
     site_waits_free(gw->site_waits);
     if (gw->site_set)
         site_set_unref(gw->site_set);
+    watch_hub_free(gw->watch);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
@@ -353,6 +360,7 @@ void gateway_sweep_part(struct gateway *gw, uint32_t parts) {
     conn_cool(gw, now_ms, idle);
     sweep_resting(gw, now_ms, idle);
     parked_sweep(gw, now_ms, idle);
+    watch_hub_sweep(gw->watch);
     if (gw->draining && !gw->grace_over && now_ms - gw->draining_ms >= GATEWAY_GRACE_MS) {
         gw->grace_over = true;
         drain_idle(gw);
@@ -366,5 +374,6 @@ void gateway_sweep(struct gateway *gw) {
 void gateway_drain(struct gateway *gw) {
     gw->draining = true;
     gw->draining_ms = gateway_now_ms(gw);
+    watch_hub_drain(gw->watch);
     drain_idle(gw);
 }

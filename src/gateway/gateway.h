@@ -29,6 +29,7 @@
 struct access_log;
 struct client_limits;
 struct conn;
+struct watch_hub;
 struct node_gauges;
 struct site_cache;
 struct site_loader;
@@ -61,6 +62,7 @@ struct gateway_options {
     uint32_t http_body_timeout_ms;  /* for a body, plus one second a KiB received: 30,000 */
     uint32_t redis_idle_timeout_ms; /* 0: never, as Redis */
     uint32_t write_stall_timeout_ms;     /* a client that takes nothing of its answers: 60,000 */
+    uint64_t session_ttl_ms;             /* of a visitor that does not come back: 30 days */
     uint32_t upstream_timeout_ms;        /* time limit of a request; 0: the upstream's */
     uint16_t redis_port;                 /* as INFO and CLIENT LIST report it */
     const struct access_log *access_log; /* borrowed; NULL: none */
@@ -82,6 +84,7 @@ struct gateway {
     struct gateway_shared *shared;
     struct upstream *upstream;
     struct gateway_metrics metrics;
+    struct watch_hub *watch;   /* whoever follows changes (watch_hub.h) */
     struct list conns;         /* of struct conn with something unfinished; see gateway/conn.h */
     struct list idle, resting; /* of struct conn */
     struct list fresh, parked, leaving; /* of struct parked */

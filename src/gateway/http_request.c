@@ -202,6 +202,8 @@ uint64_t http_plan_body_limit(const struct http_plan *plan, const struct gateway
         return DISCARD_BYTES_MAX;
     if (plan->route->body == BODY_BLOCKS)
         return HTTP_BLOCKS_BYTES_MAX;
+    if (plan->route->body == BODY_DOCUMENT)
+        return DISCARD_BYTES_MAX;
     return plan->route->body == BODY_TXN ? gw->options.txn_bytes_max : gw->options.value_bytes_max;
 }
 

@@ -5,8 +5,8 @@
 
 /* Whether the handler will send something up, and of which kind (the order rule of conn.h). */
 enum http_needs { NEEDS_NOTHING, NEEDS_READ, NEEDS_WRITE };
-/* None: at most 64 KiB, ignored. Blocks: HTTP_BLOCKS_BYTES_MAX. */
-enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN, BODY_BLOCKS };
+/* None: at most 64 KiB, ignored. Document: 64 KiB. Blocks: HTTP_BLOCKS_BYTES_MAX. */
+enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN, BODY_DOCUMENT, BODY_BLOCKS };
 enum { HTTP_BLOCKS_BYTES_MAX = 512 * 1024 };
 
 /* method, pattern, needs, body, handler, one line of help. "{key}" in a pattern takes what the rest
@@ -17,6 +17,18 @@ enum { HTTP_BLOCKS_BYTES_MAX = 512 * 1024 };
     X(PUT, "/v1/kv/{key}", NEEDS_WRITE, BODY_VALUE, http_kv_put, "Stores a value.")                \
     X(DELETE, "/v1/kv/{key}", NEEDS_WRITE, BODY_NONE, http_kv_delete, "Deletes a key.")            \
     X(GET, "/v1/kv", NEEDS_READ, BODY_NONE, http_kv_list, "A page of keys, as JSON.")              \
+    X(GET, "/v1/watch", NEEDS_READ, BODY_NONE, http_watch_get,                                     \
+      "Changes of keys, as Server-Sent Events.")                                                   \
+    X(GET, "/v1/session", NEEDS_READ, BODY_NONE, http_session_get, "The visitor's document.")      \
+    X(PATCH, "/v1/session", NEEDS_READ, BODY_DOCUMENT, http_session_patch,                         \
+      "Merges a patch into the visitor's document.")                                               \
+    X(DELETE, "/v1/session", NEEDS_WRITE, BODY_NONE, http_session_delete,                          \
+      "Ends the visitor's session.")                                                               \
+    X(POST, "/v1/redis", NEEDS_WRITE, BODY_VALUE, http_redis_post, "A Redis command as JSON.")     \
+    X(POST, "/v1/redis/pipeline", NEEDS_WRITE, BODY_TXN, http_redis_pipeline,                      \
+      "Several Redis commands as JSON.")                                                           \
+    X(POST, "/v1/redis/multi-exec", NEEDS_WRITE, BODY_TXN, http_redis_multi_exec,                  \
+      "Several Redis commands as JSON, as a transaction.")                                         \
     X(POST, "/v1/incr/{key}", NEEDS_WRITE, BODY_NONE, http_kv_incr, "Adds to a number.")           \
     X(POST, "/v1/txn", NEEDS_WRITE, BODY_TXN, http_txn_post, "Several operations as one.")         \
     X(GET, "/v1/sites", NEEDS_READ, BODY_NONE, http_sites_get, "Sites and their deploys.")         \

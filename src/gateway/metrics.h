@@ -50,6 +50,12 @@
     X(order_waits_total, counter,                                                                  \
       "Times a connection waited before it went from reads to writes or back.")                    \
     X(reads_joined_total, counter, "Reads that went through the log with the writes before them.") \
+    X(watchers, gauge, "Clients of /v1/watch that are up to date and told changes as they come.")  \
+    X(watch_polls_total, counter, "Batches of changes that were looked at for watchers.")          \
+    X(watch_encodings_total, counter, "Changes encoded as events.")                                \
+    X(watch_deliveries_total, counter, "Times a watcher was told events as they came.")            \
+    X(watch_lagged_total, counter, "Times a watcher took too little and had to catch up.")         \
+    X(watch_resets_total, counter, "Times a watcher was told the state anew.")                     \
     X(received_bytes_total, counter, "Bytes received from clients.")                               \
     X(sent_bytes_total, counter, "Bytes written to clients.")                                      \
     X(input_bytes, gauge, "Memory held for requests that are not complete.")                       \

@@ -83,6 +83,8 @@ struct upstream_request {
     enum upstream_kind kind; /* ADMIN goes to the local node, or any; to the leader when that one
                                 says so; and never twice, unless it may be repeated: when its link
                                 breaks it is UNKNOWN */
+    bool poll;               /* a read that waits for a state to come, for long perhaps: others need
+                                not go where it went */
     bool repeat;             /* ADMIN: to be asked again changes nothing */
     uint16_t db;
     uint64_t min_index;     /* reads: answer from a state at least this new; 0: any */

@@ -78,6 +78,7 @@ struct upstream_link {
     uint32_t window_bytes;
     struct usage reads;
     struct usage writes;
+    uint32_t polls;       /* of the reads */
     struct hold holds[2]; /* by enum hold_kind */
     uint64_t heard_ms;    /* when it last said something, or began to owe answers */
     uint64_t pinged_ms;   /* a PING has been under way since then; 0: none is */
@@ -123,6 +124,7 @@ struct read_slot {
     struct direct_ask *ask;       /* NULL: a read that the node executes */
     struct upstream_link *link;   /* NULL: free */
     uint64_t bytes;
+    bool poll;
     uint32_t generation;
     uint32_t next_free;
 };

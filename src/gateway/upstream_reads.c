@@ -45,6 +45,8 @@ struct read_slot *reads_slot_take(struct upstream_link *link, uint64_t bytes, ui
 
 void reads_slot_release(struct upstream *up, struct read_slot *slot) {
     usage_remove(&slot->link->reads, slot->bytes);
+    slot->link->polls -= slot->poll;
+    slot->poll = false;
     slot->req = NULL;
     slot->ask = NULL;
     slot->link = NULL;
@@ -103,7 +105,7 @@ static struct upstream_link *pick(struct upstream *up, enum hold_kind kind, uint
         if (it == up->round_robin)
             last = link;
     }
-    if (last && last->reads.requests > 0)
+    if (last && last->reads.requests > last->polls)
         return last;
     struct list *it = up->round_robin;
     for (uint32_t i = 0; i <= up->link_count; i++) {
@@ -178,6 +180,8 @@ uint64_t reads_next_bytes(struct upstream *up, const struct upstream_link *link,
 static void put(struct upstream *up, struct upstream_link *link, struct upstream_request *req) {
     struct read_slot *slot = reads_slot_take(link, req->packed_argv.size, &req->id);
     slot->req = req;
+    slot->poll = req->poll;
+    link->polls += req->poll;
     list_remove(&req->node);
     req->link = link;
     up->retried_total += req->ever_sent;

@@ -100,6 +100,8 @@ struct stream *tls_accept(struct tls_server *s, struct stream *below, const char
 struct stream *tls_connect(struct tls_client *c, struct stream *below, const char *host,
                            const char *alpn, tls_ready_fn ready, void *ctx);
 
+/* Whether a stream is one over TLS. Of any stream. */
+bool tls_is(const struct stream *s);
 /* Of TLS streams only, when ready. What ALPN chose is stream_protocol(). */
 bool tls_resumed(const struct stream *s);        /* by a ticket */
 const char *tls_version(const struct stream *s); /* "TLSv1.3" */

@@ -451,6 +451,10 @@ struct stream *tls_connect(struct tls_client *c, struct stream *below, const cha
     return &t->base;
 }
 
+bool tls_is(const struct stream *s) {
+    return s->ops == &tls_ops;
+}
+
 bool tls_resumed(const struct stream *s) {
     return SSL_session_reused(tls_of(s)->ssl) != 0;
 }

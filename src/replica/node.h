@@ -58,6 +58,7 @@ struct node_options {
     uint64_t log_segment_bytes;    /* 0: the log's default */
     uint64_t map_bytes;            /* of the store */
     uint64_t max_data_bytes;       /* quota; 0: none */
+    uint64_t changes_max;          /* of the change log, the same on all nodes; 0: the default */
     /* How often the node makes sure, through a read round, how new its copy is; 0: 500;
      * UINT32_MAX: only when somebody reads. */
     uint32_t fresh_every_ms;

@@ -437,7 +437,7 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     struct slice in = w.commands;
     struct link_write one;
     for (uint32_t i = 0; i < w.count; i++)
-        if (!link_next_write(&in, &one) || one.sequence == 0 || one.db >= STORE_DB_COUNT ||
+        if (!link_next_write(&in, &one) || one.sequence == 0 || one.db >= STORE_DB_ALL ||
             !argv_unpack(&n->argv, one.packed_argv))
             return false;
     if (in.size > 0 || w.count > NODE_LINK_WINDOW_REQUESTS - l->writes_pending)
@@ -470,7 +470,7 @@ static bool link_on_reads(struct node_link *l, struct slice payload) {
         return false;
     for (uint32_t i = 0; i < count; i++) {
         struct link_read r;
-        if (!link_next_read(&payload, &r) || r.db >= STORE_DB_COUNT ||
+        if (!link_next_read(&payload, &r) || r.db >= STORE_DB_ALL ||
             l->reads_pending >= NODE_LINK_WINDOW_REQUESTS ||
             (l->reads_pending > 0 && l->read_bytes_pending > NODE_LINK_WINDOW_BYTES) ||
             !argv_unpack(&l->owner->argv, r.packed_argv))

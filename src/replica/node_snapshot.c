@@ -92,6 +92,7 @@ static struct store_options store_options(const struct node *n, const char *dir)
         .dir = dir,
         .map_bytes = n->o.map_bytes,
         .max_data_bytes = n->o.max_data_bytes,
+        .changes_max = n->o.changes_max,
         .boot_id = n->o.boot_id,
         .reserve_bytes = n->o.reserve_bytes,
     };

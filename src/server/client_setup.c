@@ -115,6 +115,7 @@ bool client_setup_init(struct client_setup *c, const struct server_options *o, s
     if (o->connections)
         c->connections_max = o->connections;
     c->gateway.connections_max = (uint32_t)c->connections_max;
+    c->gateway.session_ttl_ms = o->session_ttl;
     return take_times(&c->gateway, o) && take_sizes(&c->gateway, o) && make_limits(c, o) &&
            open_access_log(c, o, threads);
 }

@@ -68,6 +68,8 @@ struct option_list {
     X(cache, TEXT, "cache", "DIR", ROLE_WEB, "",                                                   \
       "keep what sites show in this folder, to serve it also while the database is unreachable")   \
     X(cache_max, BYTES, "cache-max", "SIZE", ROLE_WEB, "4G", "let that folder grow up to this")    \
+    X(session_ttl, DURATION, "session-ttl", "TIME", ROLES_CLIENTS, "30d",                          \
+      "forget the session of a visitor (/v1/session) who did not come for so long")                \
     X(per_address, COUNT, "per-address", "N", ROLES_CLIENTS, "0",                                  \
       "connections of one client address at most (IPv6: of one /64); 0: no limit")                 \
     X(rate_limit, TEXT, "rate-limit", "N/s[,BURST]", ROLES_CLIENTS, "",                            \

@@ -152,7 +152,7 @@ static int execute(struct applying *a, uint16_t db) {
     s->ks.now_ms = s->state.time_ms;
     s->ks.revision = a->index << 20 | a->position;
     s->ks.rand.state = rand_u64(&mix);
-    if (db >= STORE_DB_COUNT) {
+    if (db >= STORE_DB_ALL) {
         reply_error(&s->reply, "ERR DB index is out of range");
         return 0;
     }
@@ -302,7 +302,8 @@ int store_apply(struct store *s, uint64_t index, uint64_t term, struct slice ent
         return s->failed;
     advance(s, index, term);
     struct applying a = {.s = s, .index = index, .reply_fn = reply_fn, .ctx = ctx};
-    return fail(s, apply_entry(&a, entry));
+    int rc = apply_entry(&a, entry);
+    return fail(s, rc ? rc : changes_flush(&s->txn, &s->state, &s->ks.log, true));
 }
 
 int store_apply_other(struct store *s, uint64_t index, uint64_t term, struct slice membership) {
@@ -321,6 +322,8 @@ int store_commit(struct store *s) {
     enum { REPLY_KEEP_BYTES = 1024 * 1024 };
     CHECK(s->txn.handle);
     int rc = s->failed;
+    if (rc == 0 && s->changed)
+        rc = changes_flush(&s->txn, &s->state, &s->ks.log, true);
     if (rc == 0 && s->changed)
         rc = session_table_save(&s->sessions, &s->txn);
     if (rc == 0 && s->changed)

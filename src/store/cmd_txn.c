@@ -45,7 +45,7 @@ static bool get_count(const struct slice *args, size_t at, uint64_t *ret_count) 
 bool command_may_be_carried(const struct command *command) {
     static const char *const refused[] = {"KV.TXN",        "TX.EXEC",      "SESSION.OPEN",
                                           "SESSION.SWEEP", "EXPIRE.SWEEP", "NODE.ALLOC",
-                                          "ONCE.EXEC",     "ONCE.SWEEP"};
+                                          "ONCE.EXEC",     "ONCE.SWEEP",   "TX.READ"};
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++)
         if (strcmp(command->name, refused[i]) == 0)
             return false;
@@ -193,6 +193,26 @@ int call_tx_exec(struct call *c) {
     if (rc > 0)
         reply_null_array(c->out);
     return rc < 0 ? rc : 0;
+}
+
+/* ---- TX.READ ---- */
+
+/* On a view a command that writes gets an error reply in its place. */
+int call_tx_read(struct call *c) {
+    uint64_t count;
+    if (!get_count(c->args, 1, &count)) {
+        reply_malformed(c);
+        return 0;
+    }
+    if (!check_command_count(c, count))
+        return 0;
+    struct carried first = {.at = 2, .with_db = true};
+    struct carried w = first;
+    if (!skip_commands(c, &w, count) || w.at != c->count) {
+        reply_malformed(c);
+        return 0;
+    }
+    return c->check_only ? 0 : run_all(c, first, count);
 }
 
 /* ---- KV.TXN ---- */

@@ -187,6 +187,8 @@
       "Answers with all values of a hash.")
 
 #define COMMAND_TABLE_INTERNAL(X)                                                                  \
+    X("KV.CHANGES", "since filter text values", 5, F_OWN_READ, 0, 0, 0, "http", "",                \
+      call_kv_changes, "Tells what has changed behind a revision.")                                \
     X("KV.COUNT", "", 1, F_OWN_READ, 0, 0, 0, "server", "", call_kv_count,                         \
       "Counts keys and those that expire.")                                                        \
     X("KV.DEL", "key if-match if-none-match", 4, F_OWN_WRITE, 1, 1, 1, "http", "", call_kv_del,    \
@@ -206,6 +208,8 @@
       call_kv_txn, "Runs a guarded transaction over HTTP.")                                        \
     X("TX.EXEC", "watches commands ...", -3, F_OWN_WRITE | CMD_GROWS, 0, 0, 0, "transactions",     \
       "", call_tx_exec, "Runs what a connection queued between MULTI and EXEC.")                   \
+    X("TX.READ", "commands ...", -2, F_OWN_READ, 0, 0, 0, "transactions", "", call_tx_read,        \
+      "Runs several reads on one state.")                                                          \
     X("SESSION.OPEN", "", 1, F_OWN_WRITE, 0, 0, 0, "node", "", call_storage,                       \
       "Creates a client session.")                                                                 \
     X("SESSION.SWEEP", "now-ms", 2, F_OWN_WRITE, 0, 0, 0, "node", "", call_storage,                \

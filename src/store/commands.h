@@ -45,12 +45,23 @@
  *       [200, [reply ...]]; [412, index of the failed guard, [reply ...] of the else branch]
  *   KV.REV key...
  *       [revision or 0 ...], of keys of any type
+ *   KV.CHANGES since filter text values
+ *       What has changed behind the revision `since`, oldest first (store/changes.h). filter: "all",
+ *       "prefix" or "key", with text. values: "0" or "1" (values of strings up to 64 KiB, as far as
+ *       they are known: of up to 256 bytes always, of larger ones until the key is changed again).
+ *       [floor, upto, [row ...]]: the page has all changes behind since up to `upto`, which is the
+ *       end of the state that was seen, or of a full page (about 1 MiB). When since is below floor
+ *       the history in between is gone, and there are no rows. A row is [revision, "delete" or
+ *       "expire", key], [revision, "flush", ""]: all keys of the database are gone,
+ *       or [revision, "put", key, expiry_ms, type name, size, content type, value or null]
  *   KV.COUNT
  *       [keys of the database, those with an expiry among them], expired ones not yet swept included
  *   TX.EXEC watches commands
  *       Two counts, then the watches, each `db key revision`, then the commands, each
  *       `db argc arg...`: what EXEC sends. Commands of the connection (PING, SELECT, ...) do not
  *       belong here. [reply ...], or a missing array when a watched key has changed
+ *   TX.READ commands
+ *       A count, then the commands, each `db argc arg...`, which only read. [reply ...]
  *   ONCE.EXEC id command...     executes the command, a writing one that is none of the nodes' own,
  *       and keeps its reply under the id for a day (store/once.h).
  *       [0 executed now or 1 executed before, log index of the execution, the command's reply].

@@ -23,6 +23,7 @@ static const char *const table_names[TABLE_COUNT] = {
     [TABLE_DATA] = "data",         [TABLE_EXPIRY] = "expiry",
     [TABLE_SESSIONS] = "sessions", [TABLE_SYS] = "sys",
     [TABLE_ONCE] = "once",         [TABLE_ONCE_EXPIRY] = "once-expiry",
+    [TABLE_CHANGES] = "changes",
 };
 
 /* LMDB returns positive errno and negative codes of its own; this is the one place that knows. */

@@ -1,4 +1,4 @@
-/* LMDB, wrapped: one environment with our eight tables, transactions that carry one cursor a table,
+/* LMDB, wrapped: one environment with our nine tables, transactions that carry one cursor a table,
  * and errors as negative errno. lmdb.h and its error codes stay in env.c and this header.
  *
  * Transactions: one thread at a time writes; readers are independent of each other and of it
@@ -27,6 +27,7 @@ enum table {
     TABLE_SYS,         /* name -> state, membership */
     TABLE_ONCE,        /* id of a request -> what it was answered (store/once.h) */
     TABLE_ONCE_EXPIRY, /* expiry + id -> nothing */
+    TABLE_CHANGES,     /* revision + run -> changes (store/changes.h) */
     TABLE_COUNT,
 };
 enum { TABLE_END = 1, TABLE_KEY_BYTES_MAX = 511 };

@@ -31,6 +31,7 @@ void keyspace_init(struct keyspace *ks, struct env_txn *txn, struct state *state
 
 void keyspace_fini(struct keyspace *ks) {
     free(ks->group.keys);
+    change_log_fini(&ks->log);
     buf_fini(&ks->record);
     buf_fini(&ks->chunk);
     buf_fini(&ks->value_scratch);
@@ -275,13 +276,52 @@ static uint64_t data_bytes_of(const struct main_key *main_key, const struct main
            (m->flags & RECORD_OUTSIDE ? m->outside_bytes : m->value.size);
 }
 
+static int note(struct keyspace *ks, const struct change *c) {
+    if (c->db >= STORE_DB_COUNT)
+        return 0;
+    change_log_add(&ks->log, c);
+    return change_log_is_full(&ks->log) ? changes_flush(ks->txn, ks->state, &ks->log, false) : 0;
+}
+
+/* Out of the encoding: slices of the record that is stored may point to what has moved since. */
+static int note_put(struct keyspace *ks, struct slice main_key, struct slice bytes) {
+    struct main_record m;
+    int rc = record_decode(main_key, bytes, &m);
+    if (rc)
+        return rc;
+    return note(ks, &(struct change){.revision = ks->revision,
+                                     .op = CHANGE_PUT,
+                                     .db = main_key.data[0],
+                                     .key = record_key(main_key, &m),
+                                     .type = m.pub.type,
+                                     .expiry_ms = m.pub.expiry_ms,
+                                     .size = m.pub.size,
+                                     .content_type = m.pub.content_type,
+                                     .has_value = !(m.flags & RECORD_OUTSIDE),
+                                     .value = m.value});
+}
+
+static int note_gone(struct keyspace *ks) {
+    return note(
+        ks, &(struct change){.revision = ks->revision,
+                             .op = keyspace_visible(ks, &ks->at) ? CHANGE_DELETE : CHANGE_EXPIRE,
+                             .db = keyspace_at_db(ks),
+                             .key = record_key(main_key_slice(&ks->at_key), &ks->at)});
+}
+
+static int note_flush(struct keyspace *ks, uint16_t db) {
+    return note(ks, &(struct change){.revision = ks->revision, .op = CHANGE_FLUSH, .db = db});
+}
+
 int keyspace_store(struct keyspace *ks, const struct main_key *main_key,
                    const struct main_record *m, const struct main_record *old) {
     struct state *st = ks->state;
     struct slice key = main_key_slice(main_key), bytes = buf_slice(&ks->record);
     uint16_t db = main_key->bytes[0];
     keyspace_forget_iteration(ks);
-    int rc;
+    int rc = note_put(ks, key, bytes);
+    if (rc)
+        return rc;
     if (old) {
         CHECK(ks->at_state == AT_FRESH);
         st->record_sum = hash128_sub(st->record_sum, pair_sum(key, ks->at_bytes));
@@ -323,7 +363,9 @@ int keyspace_remove_at(struct keyspace *ks) {
     struct hash128 sum = pair_sum(main_key_slice(&ks->at_key), ks->at_bytes);
     ids_key(id_key, db, ks->at.pub.id);
     keyspace_forget_iteration(ks);
-    int rc = delete_outside(ks, &ks->at);
+    int rc = note_gone(ks);
+    if (rc == 0)
+        rc = delete_outside(ks, &ks->at);
     if (rc == 0)
         rc = table_delete(ks->txn, TABLE_IDS, slice_of(id_key, sizeof id_key));
     if (rc == 0)
@@ -493,6 +535,19 @@ int keyspace_copy(struct keyspace *ks, uint16_t from_db, struct slice from, uint
     return keyspace_store(ks, &main_key, &m, NULL);
 }
 
+/* One after the other. */
+static int flush_each(struct keyspace *ks, uint16_t db) {
+    uint8_t prefix = (uint8_t)db;
+    for (;;) {
+        struct slice key, bytes;
+        int rc = table_seek(ks->txn, TABLE_MAIN, slice_of(&prefix, 1), &key, &bytes);
+        if (rc || key.data[0] != prefix)
+            return rc < 0 ? rc : ks->state->key_count[db] == 0 ? 0 : -EBADMSG;
+        if ((rc = keyspace_set_at(ks, key, bytes)) || (rc = keyspace_remove_at(ks)))
+            return rc;
+    }
+}
+
 /* Everything there is, in a time that grows with the pages instead of the records. */
 static int flush_all(struct keyspace *ks) {
     static const enum table tables[] = {TABLE_MAIN, TABLE_IDS, TABLE_DATA, TABLE_EXPIRY};
@@ -516,17 +571,15 @@ int keyspace_flush(struct keyspace *ks, uint16_t db) {
     keyspace_forget_iteration(ks);
     if (count == 0)
         return 0;
+    int rc = note_flush(ks, db);
+    if (rc)
+        return rc;
     if (count == state_key_count(ks->state))
         return flush_all(ks);
-    uint8_t prefix = (uint8_t)db;
-    for (;;) {
-        struct slice key, bytes;
-        int rc = table_seek(ks->txn, TABLE_MAIN, slice_of(&prefix, 1), &key, &bytes);
-        if (rc || key.data[0] != prefix)
-            return rc < 0 ? rc : ks->state->key_count[db] == 0 ? 0 : -EBADMSG;
-        if ((rc = keyspace_set_at(ks, key, bytes)) || (rc = keyspace_remove_at(ks)))
-            return rc;
-    }
+    ks->log.muted = true;
+    rc = flush_each(ks, db);
+    ks->log.muted = false;
+    return rc;
 }
 
 int keyspace_sweep_expired(struct keyspace *ks, uint64_t now_ms, uint64_t limit,

@@ -16,6 +16,7 @@
  */
 #pragma once
 #include "base/rand.h"
+#include "base/reader.h"
 #include "store/store.h"
 
 enum record_type { RECORD_STRING = 1, RECORD_HASH = 2 };
@@ -100,6 +101,41 @@ int keyspace_sweep_expired(struct keyspace *ks, uint64_t now_ms, uint64_t limit,
 void keyspace_note_sites(struct keyspace *ks);
 uint64_t keyspace_next_node_id(struct keyspace *ks); /* NODE.ALLOC: counts up from 2 (node 1 began
                                                         the cluster), never the same again */
+
+/* ---- the change log (store/changes.h) ---- */
+
+enum change_op { CHANGE_PUT = 1, CHANGE_DELETE = 2, CHANGE_EXPIRE = 3, CHANGE_FLUSH = 4 };
+
+/* One change of one key; of a FLUSH all keys of the database are gone. Slices borrow from the
+ * transaction. */
+struct change {
+    uint64_t revision;
+    enum change_op op;
+    uint16_t db;
+    struct slice key;
+    /* of a PUT: what the record was then */
+    enum record_type type;
+    uint64_t expiry_ms;
+    uint64_t size;
+    struct slice content_type;
+    bool has_value; /* a small string */
+    struct slice value;
+};
+
+/* The log is complete behind this revision. */
+uint64_t keyspace_changes_floor(const struct keyspace *ks);
+/* Changes of all databases in the order of their revisions, from the first one behind `after` on.
+ * Zero the rest; KEYSPACE_MISSING at the end. Those of the entry that is being applied are not
+ * there yet. */
+struct change_cursor {
+    uint64_t after;
+    bool begun;
+    uint32_t left; /* of the run */
+    uint64_t index;
+    struct reader run;
+};
+int keyspace_change_next(struct keyspace *ks, struct change_cursor *cursor,
+                         struct change *ret_change) WARN_UNUSED;
 
 /* Implemented by the commands (commands.c), called by the storage: runs one command, appends one
  * reply. Unknown commands, wrong arity and wrong kind (a write on a view) are error replies.

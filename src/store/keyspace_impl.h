@@ -10,6 +10,7 @@
  * changing functions encode everything into scratch buffers before the first change.
  */
 #pragma once
+#include "store/changes.h"
 #include "store/env.h"
 #include "store/keyspace.h"
 #include "store/record.h"
@@ -51,6 +52,7 @@ struct keyspace {
     uint64_t revision;
     uint64_t sites_revision; /* 0: not changed since the store was opened */
     struct rand rand;
+    struct change_log log; /* of the writer */
 
     enum at_state at_state;
     struct main_key at_key;

@@ -6,7 +6,7 @@
 
 enum {
     STATE_FORMAT = 4, /* of the whole environment: raised when any record changes its meaning */
-    STATE_BYTES = 4 + 10 * 8 + 3 * 16 + 2 * 8 * STORE_DB_ALL + 4,
+    STATE_BYTES = 4 + 13 * 8 + 4 * 16 + 2 * 8 * STORE_DB_ALL + 4,
     MEMBERSHIP_FORMAT = 1,
 };
 #define STATE_KEY "state"
@@ -46,9 +46,13 @@ int state_load(struct env_txn *t, struct state *ret_state) {
     s.session_count = reader_u64(&r);
     s.once_count = reader_u64(&r);
     s.once_bytes = reader_u64(&r);
+    s.change_floor = reader_u64(&r);
+    s.change_count = reader_u64(&r);
+    s.change_bytes = reader_u64(&r);
     s.once_sum = reader_hash(&r);
     s.record_sum = reader_hash(&r);
     s.session_sum = reader_hash(&r);
+    s.change_sum = reader_hash(&r);
     for (int i = 0; i < STORE_DB_ALL; i++)
         s.key_count[i] = reader_u64(&r);
     for (int i = 0; i < STORE_DB_ALL; i++)
@@ -73,12 +77,17 @@ int state_save(struct env_txn *t, const struct state *s) {
     at = put64(at, s->session_count);
     at = put64(at, s->once_count);
     at = put64(at, s->once_bytes);
+    at = put64(at, s->change_floor);
+    at = put64(at, s->change_count);
+    at = put64(at, s->change_bytes);
     at = put64(at, s->once_sum.low);
     at = put64(at, s->once_sum.high);
     at = put64(at, s->record_sum.low);
     at = put64(at, s->record_sum.high);
     at = put64(at, s->session_sum.low);
     at = put64(at, s->session_sum.high);
+    at = put64(at, s->change_sum.low);
+    at = put64(at, s->change_sum.high);
     for (int i = 0; i < STORE_DB_ALL; i++)
         at = put64(at, s->key_count[i]);
     for (int i = 0; i < STORE_DB_ALL; i++)
@@ -89,7 +98,7 @@ int state_save(struct env_txn *t, const struct state *s) {
 }
 
 struct hash128 state_digest(const struct state *s) {
-    uint8_t bytes[8 * 8], *at = bytes;
+    uint8_t bytes[11 * 8], *at = bytes;
     at = put64(at, s->time_ms);
     at = put64(at, s->hash_seed);
     at = put64(at, s->next_object_id);
@@ -97,10 +106,14 @@ struct hash128 state_digest(const struct state *s) {
     at = put64(at, s->data_bytes);
     at = put64(at, state_key_count(s));
     at = put64(at, s->once_count);
-    put64(at, s->once_bytes);
+    at = put64(at, s->once_bytes);
+    at = put64(at, s->change_floor);
+    at = put64(at, s->change_count);
+    put64(at, s->change_bytes);
     struct hash128 counters = hash128(slice_of(bytes, sizeof bytes));
     struct hash128 requests = hash128_add(s->session_sum, s->once_sum);
-    return hash128_add(counters, hash128_add(s->record_sum, requests));
+    struct hash128 data = hash128_add(s->record_sum, s->change_sum);
+    return hash128_add(counters, hash128_add(data, requests));
 }
 
 uint64_t state_key_count(const struct state *s) {

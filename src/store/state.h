@@ -15,7 +15,11 @@ struct state {
     uint64_t session_count;
     uint64_t once_count; /* requests kept by their id (store/once.h) */
     uint64_t once_bytes;
-    struct hash128 once_sum;    /* over them */
+    struct hash128 once_sum; /* over them */
+    uint64_t change_floor;   /* the change log is complete behind this revision */
+    uint64_t change_count;
+    uint64_t change_bytes;
+    struct hash128 change_sum;  /* over its runs */
     struct hash128 record_sum;  /* over the records of main, with what they have in data */
     struct hash128 session_sum; /* over the sessions and their replies */
     uint64_t key_count[STORE_DB_ALL];

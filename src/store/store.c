@@ -149,6 +149,7 @@ int store_open_explained(const struct store_options *options, struct store **ret
     s->lock_fd = -1;
     session_table_init(&s->sessions, &s->state);
     keyspace_init(&s->ks, &s->txn, &s->state, &s->hashes, true);
+    s->ks.log.count_max = options->changes_max;
     int rc = lock_folder(s->dir, &s->lock_fd);
     if (rc == 0)
         rc = claim(s, options->look, ret_problem);
@@ -176,7 +177,9 @@ int store_refound(struct store *s, uint64_t index, uint64_t term, struct slice m
     int rc = env_write_begin(&s->env, &s->txn);
     if (rc)
         return rc;
-    if ((rc = table_clear(&s->txn, TABLE_SESSIONS)) ||
+    /* Whoever watched the old cluster may have seen changes that are not in this state. */
+    if ((rc = changes_clear(&s->txn, &state, ((index + 1) << 20) - 1)) ||
+        (rc = table_clear(&s->txn, TABLE_SESSIONS)) ||
         (rc = state_save_membership(&s->txn, index, membership)) ||
         (rc = state_save(&s->txn, &state))) {
         env_write_abort(&s->txn);

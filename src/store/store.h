@@ -25,8 +25,10 @@ enum {
     STORE_VALUE_BYTES_MAX =
         64 * 1024 * 1024, /* the same on every node; gateways may be configured lower */
     STORE_DB_COUNT = 16,  /* numbered databases, as Redis's default */
-    STORE_DB_SITES = 16,  /* what sites are made of (store/sites.h); no client can choose it */
-    STORE_DB_ALL = 17,
+    /* Further ones that no client can choose, list or flush, and whose changes are not told. */
+    STORE_DB_SITES = 16,    /* what is deployed */
+    STORE_DB_VISITORS = 17, /* documents of visitor sessions (/v1/session) */
+    STORE_DB_ALL = 18,
 };
 
 struct store;
@@ -43,6 +45,8 @@ struct store_options {
     uint64_t max_data_bytes; /* quota on live data, see store_over_quota(); 0: none */
     const char *boot_id;     /* identifies this boot of the operating system; copied */
     uint64_t reserve_bytes;  /* of disk space held ahead of the writer; 0: none */
+    uint64_t changes_max;    /* of the change log, the same on all nodes (store/changes.h); 0:
+                                CHANGES_COUNT_MAX */
     enum store_look look;    /* whether to look at every page and record first (store/check.h) */
 };
 

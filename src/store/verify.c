@@ -1,6 +1,7 @@
 /* store_verify(): everything that is kept up incrementally, computed again from the records. */
 #include <errno.h>
 
+#include "store/changes.h"
 #include "store/check_impl.h"
 #include "store/once.h"
 
@@ -154,7 +155,7 @@ static int verify(struct verifying *v, struct hash128 *ret_digest, uint64_t *ret
         return rc;
     if ((rc = session_verify(&view->txn, &found.session_count, &found.session_sum)))
         return rc;
-    if ((rc = once_verify(&view->txn, &found)))
+    if ((rc = once_verify(&view->txn, &found)) || (rc = changes_verify(&view->txn, &found)))
         return rc;
     found.record_sum = v->record_sum;
     found.data_bytes = v->data_bytes;

@@ -58,7 +58,7 @@ int store_read(struct store_view *v, uint16_t db, uint64_t now_ms, uint64_t seed
                const struct argv *argv, struct buf *out) {
     CHECK(v->active);
     CHECK(argv->count > 0);
-    if (db >= STORE_DB_COUNT) {
+    if (db >= STORE_DB_ALL) {
         reply_error(out, "ERR DB index is out of range");
         return 0;
     }

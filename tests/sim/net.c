@@ -313,6 +313,7 @@ void gateway_start(struct gateway_sim *g) {
     g->connection = sim.connections;
     g->tick_at_us = UINT64_MAX;
     g->upstream = upstream_new(&options, &gateway_env_ops, g);
+    watch_gateway_starts(g);
     gateway_after(g);
 }
 
@@ -320,6 +321,7 @@ void gateway_stop(struct gateway_sim *g) {
     struct upstream_status status;
     upstream_get_status(g->upstream, &status);
     stats.direct += status.direct_total;
+    watch_gateway_stops(g, !g->dying);
     upstream_free(g->upstream);
 }
 

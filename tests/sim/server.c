@@ -275,6 +275,8 @@ void server_start(struct server *s) {
         .voters_max = sim.o.hot || sim.o.play ? (uint32_t)sim.o.voters : 0,
         .replace_after_ms = sim.o.replace ? 500 : 0,
         .gate = s->gate,
+        /* So that watchers meet the end of the history; the same on all nodes. */
+        .changes_max = watch_is_on() ? 200 : 0,
     };
     memcpy(options.cluster_id, s->cluster, sizeof options.cluster_id);
     char error[256] = "";

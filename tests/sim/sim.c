@@ -165,6 +165,7 @@ static void sim_begin(void) {
     server_start(&sim.servers[1]);
     sim_at(2000, grow, NULL, 0);
     clients_begin();
+    watch_begin();
 }
 
 /* For --twice: the hash after each event of the first run, to say where the second one goes another
@@ -283,7 +284,7 @@ static void settle(void) {
     sim.quiet = true;
     do
         sim_run_until(sim.now_us + 50000);
-    while ((clients_busy() || !settled()) && sim.now_us < end);
+    while ((clients_busy() || !settled() || !watch_caught_up()) && sim.now_us < end);
     if (!server_leader())
         sim_violation("no leader %d s after the last fault", SETTLE_LIMIT_US / 1000000);
     if (voters_now() != (uint32_t)sim.o.voters)
@@ -294,6 +295,9 @@ static void settle(void) {
                       SETTLE_LIMIT_US / 1000000);
     if (!check_converged())
         sim_violation("copies do not converge %d s after the last fault",
+                      SETTLE_LIMIT_US / 1000000);
+    if (!watch_caught_up())
+        sim_violation("a watcher does not catch up within %d s after the last fault",
                       SETTLE_LIMIT_US / 1000000);
     sim.think_us = think_us;
 }
@@ -433,6 +437,7 @@ static uint64_t run_seed(uint64_t seed, const struct sim_options *base) {
             }
         }
         clients_check_end();
+        watch_check_end();
     }
     uint64_t hash = sim.hash;
     sim_end();
@@ -452,15 +457,16 @@ static void print_stats(void) {
            "%lu, removals %lu, deaths %lu, disks lost %lu, "
            "writes %lu, reads %lu (%lu of them direct), stale reads %lu, gateways lost %lu, leaps "
            "of time %lu, "
-           "unknown %lu, not applied %lu, replayed %lu, undecided %lu, violations %lu\n",
+           "unknown %lu, not applied %lu, replayed %lu, changes watched %lu, watchers reset %lu, "
+           "undecided %lu, violations %lu\n",
            stats.runs, stats.events, stats.messages, stats.lost_messages, stats.crashes,
            stats.power_cuts, stats.restarts, stats.partitions, stats.resets, stats.pauses,
            stats.io_errors, stats.elections, stats.background, stats.installs, stats.resumed,
            stats.source_changes, stats.asked_again, stats.damages, stats.misapplied, stats.repairs,
            stats.scrubs, stats.checks, stats.joins, stats.removals, stats.deaths, stats.wipes,
            stats.writes, stats.reads, stats.direct, stats.stale_reads, stats.gateway_deaths,
-           stats.leaps, stats.unknown, stats.not_applied, stats.replayed, stats.undecided,
-           stats.violations);
+           stats.leaps, stats.unknown, stats.not_applied, stats.replayed, stats.watched,
+           stats.watch_resets, stats.undecided, stats.violations);
 }
 
 /* A CHECK that fails inside the code under test, or the library falling over what it must not be

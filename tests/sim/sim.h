@@ -108,6 +108,7 @@ struct gateway_sim {
     struct server *home; /* the node of its own process, which it reads from; NULL: none */
     bool direct;         /* and on whose store it executes reads itself */
     struct upstream *upstream;
+    struct watch_hub *hub; /* NULL: without watchers */
     uint64_t tick_at_us, tick_seq;
     struct list links;
     struct client *clients;
@@ -116,6 +117,7 @@ struct gateway_sim {
 struct sim {
     struct sim_options o;
     struct rand damage_rand; /* of its own, so that the other seeds go as they went */
+    struct rand watch_rand;  /* likewise */
     uint64_t seed, now_us, seq, hash, events, end_us;
     struct rand rand;
     struct server servers[SERVERS_MAX + 1];
@@ -145,7 +147,7 @@ struct sim_stats {
         scrubs, runs, events, messages, lost_messages, crashes, power_cuts, restarts, partitions,
         resets, elections, background, installs, resumed, source_changes, asked_again, joins,
         removals, deaths, wipes, pauses, writes, reads, direct, unknown, not_applied, replayed,
-        io_errors, violations;
+        io_errors, violations, watched, watch_resets;
 };
 extern struct sim_stats stats;
 
@@ -235,6 +237,14 @@ bool clients_progressed(void);
 bool clients_busy(void);
 void admin_join(struct server *s);
 void admin_remove(uint64_t id);
+
+/* watch.c */
+bool watch_is_on(void);
+void watch_begin(void);
+void watch_gateway_starts(struct gateway_sim *g);
+void watch_gateway_stops(struct gateway_sim *g, bool for_good);
+bool watch_caught_up(void);
+void watch_check_end(void);
 
 /* check.c */
 void check_reset(void);

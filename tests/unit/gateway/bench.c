@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 
-enum { STREAMS_MAX = 64 };
+enum { STREAMS_MAX = 512 };
 static struct fake_stream *streams[STREAMS_MAX];
 static size_t stream_count;
 
@@ -86,8 +86,9 @@ void bench_turn(struct bench *b) {
 
 void bench_settle(struct bench *b) {
     bench_turn(b);
-    while (fake_upstream_pending(b->up) > 0) {
-        fake_upstream_answer(b->up, 0);
+    size_t i;
+    while ((i = fake_upstream_next(b->up)) != SIZE_MAX) {
+        fake_upstream_answer(b->up, i);
         bench_turn(b);
     }
 }

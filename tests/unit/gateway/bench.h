@@ -50,9 +50,13 @@ const char *bench_received(struct fake_stream *f);
 
 /* ---- the fake upstream ---- */
 
+/* Of the next one's store: how many changes its log keeps; 0: the default. */
+extern uint64_t fake_upstream_changes_max;
 struct upstream *fake_upstream_new(void);
 void fake_upstream_set_ready(struct upstream *up, bool ready);
 size_t fake_upstream_pending(const struct upstream *up);
+/* The oldest that can be answered: not a poll for a state that has not come. SIZE_MAX: none. */
+size_t fake_upstream_next(const struct upstream *up);
 /* The kind of a request that waits; 0 is the oldest. */
 enum upstream_kind fake_upstream_kind(const struct upstream *up, size_t i);
 /* Its packed argv's first argument. */

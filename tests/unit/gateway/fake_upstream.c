@@ -27,14 +27,18 @@ struct upstream {
     bool not_ready;
 };
 
+uint64_t fake_upstream_changes_max;
+
 struct upstream *fake_upstream_new(void) {
     struct upstream *up = xcalloc(1, sizeof *up);
     /* In memory where there is any: nothing here is about disks. */
     snprintf(up->dir, sizeof up->dir, "%s/test-gateway-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(up->dir));
-    const struct store_options options = {
-        .dir = up->dir, .map_bytes = 1ull << 30, .boot_id = "test"};
+    const struct store_options options = {.dir = up->dir,
+                                          .map_bytes = 1ull << 30,
+                                          .boot_id = "test",
+                                          .changes_max = fake_upstream_changes_max};
     assert_int_equal(store_open(&options, &up->store), 0);
     assert_int_equal(store_view_new(up->store, &up->view), 0);
     up->now_ms = 1700000000000;
@@ -185,6 +189,14 @@ void fake_upstream_set_ready(struct upstream *up, bool ready) {
 }
 size_t fake_upstream_pending(const struct upstream *up) {
     return up->pending_count;
+}
+size_t fake_upstream_next(const struct upstream *up) {
+    for (size_t i = 0; i < up->pending_count; i++) {
+        const struct upstream_request *req = up->pending[i].req;
+        if (!req->poll || req->min_index <= store_applied_index(up->store))
+            return i;
+    }
+    return SIZE_MAX;
 }
 enum upstream_kind fake_upstream_kind(const struct upstream *up, size_t i) {
     assert_true(i < up->pending_count);

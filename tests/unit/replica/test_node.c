@@ -603,7 +603,7 @@ static void test_writes_that_must_not_enter_the_log(void **state) {
         uint64_t sequence;
         uint16_t db;
         uint8_t session;
-    } rows[] = {{0, 0, 5}, {1, STORE_DB_COUNT, 5}, {1, UINT16_MAX, 5}, {1, 0, 6}, {1, 0, 0}};
+    } rows[] = {{0, 0, 5}, {1, STORE_DB_ALL, 5}, {1, UINT16_MAX, 5}, {1, 0, 6}, {1, 0, 0}};
     uint64_t proposed = n->commands_proposed;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
         struct buf b = {0}, argv = {0};

@@ -359,7 +359,7 @@ static void views_are_pinned(void **state) {
     assert_int_equal(store_read(v, 0, 0, 1, &argv, &out), 0);
     assert_int_equal(out.data[0], '-');
     buf_reset(&out);
-    assert_int_equal(store_read(v, STORE_DB_COUNT, 0, 1, &argv, &out), 0);
+    assert_int_equal(store_read(v, STORE_DB_ALL, 0, 1, &argv, &out), 0);
     assert_bytes(buf_slice(&out), S("-ERR DB index is out of range\r\n"));
     argv_fini(&argv);
     buf_fini(&packed);
