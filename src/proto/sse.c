@@ -23,7 +23,7 @@ void sse_data(struct buf *out, struct slice data) {
         size_t end = at;
         while (end < data.size && data.data[end] != '\r' && data.data[end] != '\n')
             end++;
-        put_line(out, "data: ", slice_of(data.data + at, end - at));
+        put_line(out, "data: ", end > at ? slice_of(data.data + at, end - at) : slice_of(NULL, 0));
         if (end == data.size)
             return;
         bool both = data.data[end] == '\r' && end + 1 < data.size && data.data[end + 1] == '\n';

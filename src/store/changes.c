@@ -10,6 +10,8 @@ enum {
     RUN_HEADER_BYTES = 1 + 4 + 4,
     POSITION_BITS = 20,
     POSITION_MASK = (1 << POSITION_BITS) - 1,
+    CHANGE_BYTES = 4 + 1 + 1 + 4,         /* besides the key */
+    CHANGE_PUT_BYTES = 1 + 1 + 8 + 8 + 4, /* besides the content type */
     FLAG_VALUE = 1,
 };
 
@@ -23,6 +25,37 @@ static bool same_key(const struct change_log *log, const struct change *c) {
     return log->count > 0 && log->last == c->revision && log->last_db == c->db &&
            log->last_key_bytes == c->key.size &&
            memcmp(log->run.data + log->last_key_at, c->key.data, c->key.size) == 0;
+}
+
+static uint8_t *put_bytes(uint8_t *at, struct slice s) {
+    put_u32le(at, (uint32_t)s.size);
+    if (s.size > 0)
+        memcpy(at + 4, s.data, s.size);
+    return at + 4 + s.size;
+}
+
+/* Every write does this: one reservation for all fields. */
+static void put_change(struct buf *run, const struct change *c) {
+    bool put = c->op == CHANGE_PUT;
+    bool with_value = put && c->has_value && c->value.size <= CHANGE_VALUE_BYTES_MAX;
+    size_t size = CHANGE_BYTES + c->key.size;
+    size += put ? CHANGE_PUT_BYTES + c->content_type.size : 0;
+    size += with_value ? 4 + c->value.size : 0;
+    uint8_t *at = buf_reserve(run, size);
+    put_u32le(at, (uint32_t)c->revision & POSITION_MASK);
+    at[4] = (uint8_t)c->op;
+    at[5] = (uint8_t)c->db;
+    at = put_bytes(at + 6, c->key);
+    if (put) {
+        at[0] = (uint8_t)c->type;
+        at[1] = with_value ? FLAG_VALUE : 0;
+        put_u64le(at + 2, c->expiry_ms);
+        put_u64le(at + 10, c->size);
+        at = put_bytes(at + 18, c->content_type);
+    }
+    if (with_value)
+        put_bytes(at, c->value);
+    buf_commit(run, size);
 }
 
 void change_log_add(struct change_log *log, const struct change *c) {
@@ -40,25 +73,12 @@ void change_log_add(struct change_log *log, const struct change *c) {
         buf_append_u32(run, 0);
     }
     log->last_at = run->size;
-    buf_append_u32(run, (uint32_t)c->revision & POSITION_MASK);
-    buf_append_u8(run, (uint8_t)c->op);
-    buf_append_u8(run, (uint8_t)c->db);
-    log->last_key_at = run->size + 4;
+    log->last_key_at = run->size + CHANGE_BYTES;
     log->last_key_bytes = (uint32_t)c->key.size;
-    buf_append_lstr(run, c->key);
     log->last_db = c->db;
     log->last = c->revision;
     log->count++;
-    if (c->op != CHANGE_PUT)
-        return;
-    bool with_value = c->has_value && c->value.size <= CHANGE_VALUE_BYTES_MAX;
-    buf_append_u8(run, (uint8_t)c->type);
-    buf_append_u8(run, with_value ? FLAG_VALUE : 0);
-    buf_append_u64(run, c->expiry_ms);
-    buf_append_u64(run, c->size);
-    buf_append_lstr(run, c->content_type);
-    if (with_value)
-        buf_append_lstr(run, c->value);
+    put_change(run, c);
 }
 
 /* ---- storing ---- */

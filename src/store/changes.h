@@ -30,7 +30,9 @@ enum {
     CHANGES_COUNT_MAX = 256 * 1024,
     CHANGES_BYTES_MAX = 32 * 1024 * 1024,
     CHANGES_RUN_BYTES = 32 * 1024,
-    CHANGE_VALUE_BYTES_MAX = 256, /* a larger value is not kept here */
+    /* A larger value is not kept here: every write would store it twice, for watchers who can read
+     * it while it is new. */
+    CHANGE_VALUE_BYTES_MAX = 32,
     CHANGES_KEY_BYTES = 12,
 };
 
