@@ -316,7 +316,8 @@ void gateway_client_left(struct gateway *gw, const struct stream *s) {
 enum { SWEEP_IDLE_MIN = 256 }; /* idle connections looked at in one part of a sweep, at the least */
 
 bool gateway_has_grace(const struct gateway *gw, const struct conn *c) {
-    return c->ops->revive && !gw->grace_over && gw->draining_ms - c->active_ms < GATEWAY_GRACE_MS;
+    /* It may have been active since. */
+    return c->ops->revive && !gw->grace_over && c->active_ms + GATEWAY_GRACE_MS > gw->draining_ms;
 }
 
 static void mark_all(struct list *conns) {

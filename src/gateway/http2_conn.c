@@ -409,11 +409,10 @@ static size_t http2_queued_bytes(const struct conn *c) {
 }
 
 void http2_conn_free(struct http2_conn *h2) {
-    struct list *first;
     METRIC_ADD(&h2->conn->gw->metrics, connections_http2, -1);
     http2_free(h2->session);
-    while ((first = list_first(&h2->places)) != NULL) {
-        struct place *p = LIST_ENTRY(first, struct place, node);
+    LIST_FOREACH_SAFE (it, &h2->places) {
+        struct place *p = LIST_ENTRY(it, struct place, node);
         CHECK(p->request == NULL);
         list_remove(&p->node);
         list_remove(&p->ready_node);

@@ -14,9 +14,9 @@
  * content comes in pieces (http_stream_begin()). Answers of HTTP/1.1 go out in the order of the
  * requests (gateway/conn.h), those of HTTP/2 as they come.
  *
- * Files: http_conn.c HTTP/1.1; http_request.c what is to be done with a request, for all versions;
- * http_answer.c answers and problems; http_routes.c the table; http_kv.c, http_txn.c,
- * http_status.c, http_web.c what the routes do.
+ * Files: http_conn.c HTTP/1.1; http2_conn.c HTTP/2; http_request.c what is to be done with a
+ * request, for all versions; http_answer.c answers and problems; http_routes.c the table;
+ * http_kv.c, http_txn.c, http_status.c, http_web.c what the routes do.
  */
 #pragma once
 #include "gateway/conn.h"

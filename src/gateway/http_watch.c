@@ -84,7 +84,9 @@ static void submit_read(struct http_watch *w) {
     w->r->more = NULL;
     w->reading = true;
     w->read = (struct upstream_request){
-        .kind = UPSTREAM_READ_STALE,
+        /* The node beside us may never get there (it is cut off, or was removed): the second time
+         * one that is in touch with the leader is asked. */
+        .kind = w->failed > 0 ? UPSTREAM_READ : UPSTREAM_READ_STALE,
         .min_index = w->min_index,
         .timeout_ms = gw->options.upstream_timeout_ms,
         .done = on_read,

@@ -35,10 +35,10 @@ static void on_ready(void *ctx, struct stream *s) {
     a->handler.on_stream(a->handler.ctx, s);
 }
 
+/* Nothing is read before the handshake is done. */
 static void on_read(void *ctx, struct slice bytes) {
     (void)ctx;
-    (void)bytes;
-    CHECK(!"bytes before the handshake is done");
+    CHECK(bytes.size == 0);
 }
 
 static void on_close(void *ctx, int error) {
@@ -64,10 +64,9 @@ static void give_up(struct handshake *h, const char *why) {
 
 static void on_timer(void *ctx) {
     struct tls_acceptor *a = ctx;
-    struct list *first;
     uint64_t now_ms = loop_now_ms(a->loop);
-    while ((first = list_first(&a->pending)) != NULL) {
-        struct handshake *h = LIST_ENTRY(first, struct handshake, node);
+    LIST_FOREACH_SAFE (it, &a->pending) {
+        struct handshake *h = LIST_ENTRY(it, struct handshake, node);
         if (h->until_ms > now_ms) {
             timer_set(a->timer, h->until_ms);
             return;
@@ -110,11 +109,10 @@ size_t tls_acceptor_count(const struct tls_acceptor *a) {
 }
 
 void tls_acceptor_free(struct tls_acceptor *a) {
-    struct list *first;
     if (!a)
         return;
-    while ((first = list_first(&a->pending)) != NULL) {
-        struct handshake *h = LIST_ENTRY(first, struct handshake, node);
+    LIST_FOREACH_SAFE (it, &a->pending) {
+        struct handshake *h = LIST_ENTRY(it, struct handshake, node);
         stream_set_handler(h->stream, NULL, NULL);
         stream_close(h->stream);
         forget(h);

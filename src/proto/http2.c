@@ -520,10 +520,10 @@ struct http2 *http2_new(const struct http2_handler *handler, void *ctx, uint32_t
 }
 
 void http2_free(struct http2 *h) {
-    struct list *first;
     nghttp2_session_del(h->session);
-    while ((first = list_first(&h->streams)) != NULL)
-        stream_free(LIST_ENTRY(first, struct http2_stream, node));
+    LIST_FOREACH_SAFE (it, &h->streams) {
+        stream_free(LIST_ENTRY(it, struct http2_stream, node));
+    }
     free(h);
 }
 

@@ -318,6 +318,7 @@ static void on_read(struct upstream_request *up, enum upstream_outcome outcome, 
     f->reading = false;
     if (outcome != UPSTREAM_DONE) {
         f->turn++;
+        f->min_index = 0; /* the node beside it may never get there: it was removed, say */
         sim_at(sim.now_us + 20000, follower_go_on, f, f->turn);
     } else if (f->state) {
         CHECK(watch_listing_parse(reply, &listing));

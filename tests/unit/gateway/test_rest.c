@@ -180,6 +180,25 @@ static void test_drain_grace(void **state) {
     bench_free(b);
 }
 
+/* An answer that was made before the stop began, and is written after it, has not said so. */
+static void test_drain_behind_an_answer(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    fake_stream_feed_str(f, HEALTH);
+    gateway_drain(b->gw);
+    b->now_ms += 1;
+    bench_turn(b);
+    struct answer a = take_answer(f, false);
+    assert_null(strstr(a.head, "\r\nConnection: close\r\n"));
+    free(a.body);
+    assert_false(f->closed);
+    a = ask(b, f, HEALTH);
+    assert_non_null(strstr(a.head, "\r\nConnection: close\r\n"));
+    free(a.body);
+    assert_true(f->closed);
+    bench_free(b);
+}
+
 static void test_requests_of_a_connection(void **state) {
     const struct gateway_options options = {.http_requests_max = 3};
     struct bench *b = bench_new(&options);
@@ -308,6 +327,7 @@ int main(void) {
         cmocka_unit_test(test_idle_limits),
         cmocka_unit_test(test_sweep_in_parts),
         cmocka_unit_test(test_drain_grace),
+        cmocka_unit_test(test_drain_behind_an_answer),
         cmocka_unit_test(test_requests_of_a_connection),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_refusals_are_bounded),
