@@ -7,7 +7,7 @@
  * output.
  *
  * curl/curl.h is included in http.c only, jansson.h in http.c (error bodies), status.c and
- * member.c.
+ * member.c, deploy_api.c and sites.c. zlib.h and brotli/ are included in compress.c only.
  */
 #pragma once
 #include <stdbool.h>
@@ -36,6 +36,8 @@ enum cli_option_set {
     CLI_SET_DATA = 1 << 5,
     CLI_SET_JOIN = 1 << 6,
     CLI_SET_BENCH = 1 << 7,
+    CLI_SET_DEPLOY = 1 << 8,
+    CLI_SET_SITE = 1 << 9,
 };
 
 /* X(field, type, option, environment, value's name or "" for a switch, set, help) */
@@ -61,6 +63,18 @@ enum cli_option_set {
     X(join, const char *, "--join", "COTIDAL_JOIN", "HOST:PORT", CLI_SET_JOIN,                     \
       "the --peer address of a node that is up")                                                   \
     X(yes, const char *, "--yes", "COTIDAL_YES", "", CLI_SET_JOIN, "do not ask")                   \
+    X(site, const char *, "--site", "COTIDAL_SITE", "NAME", CLI_SET_SITE,                          \
+      "which site (default \"default\", which answers every host name that no other site has)")    \
+    X(host, const char *, "--host", "COTIDAL_HOST", "NAME,...", CLI_SET_DEPLOY,                    \
+      "the host names of the site from now on; \"\" for none (default: as they are)")              \
+    X(keep, const char *, "--keep", "COTIDAL_KEEP", "N", CLI_SET_DEPLOY,                           \
+      "how many deploys stay, to go back to (default: as it is, 10 at first)")                     \
+    X(note, const char *, "--note", "COTIDAL_NOTE", "TEXT", CLI_SET_DEPLOY,                        \
+      "kept with the deploy and shown by cotidal sites")                                           \
+    X(preview, const char *, "--preview", "COTIDAL_PREVIEW", "", CLI_SET_DEPLOY,                   \
+      "send everything, but do not switch: cotidal preview shows it")                              \
+    X(dry_run, const char *, "--dry-run", "COTIDAL_DRY_RUN", "", CLI_SET_DEPLOY,                   \
+      "send nothing: say what would be sent, and what is wrong with links and rules")              \
     CLI_BENCH_OPTIONS(X)
 
 /* Those of bench alone. */
@@ -108,6 +122,14 @@ enum cli_option_set {
     X("set", cli_set, CLI_SET_COMMON | CLI_SET_STORE | CLI_SET_CONDITION, 2, 2, "KEY VALUE|-",     \
       "store a value; - reads it from standard input")                                             \
     X("del", cli_del, CLI_SET_COMMON | CLI_SET_CONDITION, 1, 1, "KEY", "delete a key")             \
+    X("deploy", cli_deploy, CLI_SET_COMMON | CLI_SET_SITE | CLI_SET_DEPLOY, 1, 1, "DIR",           \
+      "publish a folder as a site: send what is new, then switch at once everywhere")              \
+    X("sites", cli_sites, CLI_SET_COMMON, 0, 2, "[delete NAME]",                                   \
+      "the sites and their deploys; or delete a site with all of them")                            \
+    X("rollback", cli_rollback, CLI_SET_COMMON | CLI_SET_SITE, 0, 1, "[ID]",                       \
+      "show an earlier deploy again (default: the one before)")                                    \
+    X("preview", cli_preview, CLI_SET_COMMON, 1, 1, "ID",                                          \
+      "where a browser goes to see a deploy that is not shown")                                    \
     X("check", cli_check, CLI_SET_JSON, 1, 1, "DIR|FILE",                                          \
       "whether the files of a stopped node, or of a backup, are what was written")                 \
     X("member", cli_member, CLI_SET_COMMON, 1, 2, "list|add|remove ID|promote ID|transfer [ID]",   \
@@ -150,6 +172,10 @@ int cli_set(const struct cli_args *args);
 int cli_del(const struct cli_args *args);
 int cli_member(const struct cli_args *args);
 int cli_check(const struct cli_args *args);
+int cli_deploy(const struct cli_args *args);
+int cli_sites(const struct cli_args *args);
+int cli_rollback(const struct cli_args *args);
+int cli_preview(const struct cli_args *args);
 int cli_backup(const struct cli_args *args);
 int cli_rejoin(const struct cli_args *args);
 int cli_restore(const struct cli_args *args);

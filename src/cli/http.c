@@ -190,7 +190,7 @@ static void set_options(CURL *curl, const struct http_request *request, const st
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, reply);
-    if (strcmp(request->method, "PUT") == 0) {
+    if (strcmp(request->method, "PUT") == 0 || request->body.size > 0) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS,
                          request->body.size ? (const char *)request->body.data : "");
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);

@@ -440,25 +440,38 @@ void conn_free(struct conn *c) {
 /* ---- the turn ----------------------------------------------------------------------------------
  */
 
-/* True when there was something. */
-static bool conn_write_out(struct conn *c) {
+/* Writes what was gathered, and `behind` it. True when there was something. */
+static bool conn_write_out_and(struct conn *c, struct slice behind) {
     if (c->ops->flush && !c->shut)
         c->ops->flush(c);
-    if (c->out.size > 0 && !c->shut) {
+    if (c->out.size + behind.size > 0 && !c->shut) {
         bool idle_before = stream_pending_bytes(c->stream) == 0;
-        METRIC_ADD(&c->gw->metrics, sent_bytes_total, c->out.size);
-        stream_write(c->stream, buf_slice(&c->out));
+        METRIC_ADD(&c->gw->metrics, sent_bytes_total, c->out.size + behind.size);
+        stream_write2(c->stream, buf_slice(&c->out), behind);
         c->active_ms = gateway_now_ms(c->gw);
         if (idle_before) {
             c->moved_ms = c->active_ms;
             c->moved_bytes = stream_pending_bytes(c->stream);
         }
     }
-    bool some = c->out.size > 0;
+    bool some = c->out.size + behind.size > 0;
     buf_reset(&c->out);
     if (c->out.capacity > KEEP_BYTES || c->line_count == 0)
         buf_fini(&c->out);
     return some;
+}
+
+static bool conn_write_out(struct conn *c) {
+    return conn_write_out_and(c, slice_of(NULL, 0));
+}
+
+void conn_answer_with(struct conn *c, struct slice head, struct slice body) {
+    struct buf *out = conn_answer(c);
+    buf_append_slice(out, head);
+    if (out != &c->out || body.size < CONN_DIRECT_BYTES || !c->stream)
+        buf_append_slice(out, body);
+    else
+        (void)conn_write_out_and(c, body);
 }
 
 void conn_write_now(struct conn *c) {

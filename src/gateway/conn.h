@@ -57,6 +57,8 @@ enum {
     CONN_WARM_MAX = 16384,
     /* An answer in pieces is asked for more while less than this is unwritten. */
     CONN_ROOM_BYTES = 256 * 1024,
+    /* From here on a body is written from where it is. */
+    CONN_DIRECT_BYTES = 8 * 1024,
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_CLOSED };
@@ -200,6 +202,10 @@ size_t conn_unwritten_bytes(const struct conn *c);
 /* Where bytes go that are known at once and stand behind everything in the line. Valid until the
  * next call of any function here. */
 struct buf *conn_answer(struct conn *c);
+/* An answer that is known at once, whose body stands elsewhere: a large one is written from where
+ * it is, as far as the kernel takes it, instead of being gathered. Both are borrowed until return.
+ */
+void conn_answer_with(struct conn *c, struct slice head, struct slice body);
 /* A request of several upstream requests counts itself in flight by these. */
 void conn_flight_begin(struct conn *c, enum conn_order order, uint64_t bytes);
 void conn_flight_end(struct conn *c, uint64_t bytes);

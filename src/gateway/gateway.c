@@ -9,6 +9,10 @@
 #include "gateway/http_conn.h"
 #include "gateway/parked.h"
 #include "gateway/redis_conn.h"
+#include "gateway/site_cache.h"
+#include "gateway/site_load.h"
+#include "gateway/site_serve.h"
+#include "gateway/sites.h"
 #include "gateway/watch_hub.h"
 
 /* ---- shared ------------------------------------------------------------------------------------
@@ -19,6 +23,7 @@ struct gateway_shared {
     struct list gateways; /* of struct gateway.shared_node */
     struct list clients;  /* of struct client_entry.node */
     uint64_t next_client_id;
+    struct sites *sites;
     uint32_t connection_count; /* atomic */
     char *settings[GATEWAY_SETTINGS_MAX];
     size_t setting_sizes[GATEWAY_SETTINGS_MAX];
@@ -31,6 +36,7 @@ struct gateway_shared *gateway_shared_new(void) {
     list_init(&s->gateways);
     list_init(&s->clients);
     s->next_client_id = 1;
+    s->sites = sites_new();
     uint8_t random[20] = {0};
     /* Only a name: it need not be secret, so a short read is no reason to stop. */
     ssize_t got = getrandom(random, sizeof random, 0);
@@ -45,10 +51,34 @@ struct gateway_shared *gateway_shared_new(void) {
 
 void gateway_shared_free(struct gateway_shared *s) {
     CHECK(list_empty(&s->gateways));
+    struct site_cache *cache = s->sites->cache;
+    sites_free(s->sites);
+    site_cache_free(cache);
     for (size_t i = 0; i < GATEWAY_SETTINGS_MAX; i++)
         free(s->settings[i]);
     pthread_mutex_destroy(&s->mutex);
     free(s);
+}
+
+void gateway_shared_sites(struct gateway_shared *s, struct site_cache *cache, uint64_t memory_max) {
+    s->sites->cache = cache;
+    s->sites->budget.bytes_max = memory_max;
+}
+
+void gateway_wake_others(struct gateway *gw) {
+    pthread_mutex_lock(&gw->shared->mutex);
+    LIST_FOREACH (it, &gw->shared->gateways) {
+        struct gateway *other = LIST_ENTRY(it, struct gateway, shared_node);
+        if (other != gw && other->wake)
+            other->wake(other->wake_ctx);
+    }
+    pthread_mutex_unlock(&gw->shared->mutex);
+}
+
+void gateway_unwake(struct gateway *gw) {
+    pthread_mutex_lock(&gw->shared->mutex);
+    gw->wake = NULL;
+    pthread_mutex_unlock(&gw->shared->mutex);
 }
 
 void client_register(struct gateway_shared *s, struct client_entry *e) {
@@ -160,6 +190,8 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     pool_init(&gw->http_conns, http_conn_bytes());
     pool_init(&gw->parkeds, sizeof(struct parked));
     gw->started_ms = gateway_now_ms(gw);
+    gw->sites = shared->sites;
+    gw->site_waits = site_waits_new(gw);
     gw->watch = watch_hub_new(&(struct watch_hub_env){.upstream = upstream,
                                                       .now_ms = gw->env.now_ms,
                                                       .env = gw->env.env,
@@ -167,6 +199,7 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     pthread_mutex_lock(&shared->mutex);
     list_push_back(&shared->gateways, &gw->shared_node);
     pthread_mutex_unlock(&shared->mutex);
+    (void)site_loader_new(gw);
     return gw;
 }
 
@@ -183,6 +216,10 @@ void gateway_free(struct gateway *gw) {
     free_list(&gw->dead);
     parked_free_all(gw);
     CHECK(gw->conn_count == 0 && gw->busy_count == 0 && gw->warm_count == 0);
+    site_loader_free(gw->site_loader);
+    site_waits_free(gw->site_waits);
+    if (gw->site_set)
+        site_set_unref(gw->site_set);
     watch_hub_free(gw->watch);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
@@ -253,6 +290,9 @@ void gateway_add_redis(struct gateway *gw, struct stream *s) {
 }
 
 void gateway_turn_end(struct gateway *gw) {
+    if (gw->site_loader)
+        site_loader_turn(gw->site_loader);
+    site_waits_turn(gw->site_waits);
     struct list now;
     list_init(&now);
     list_splice(&now, &gw->dirty);

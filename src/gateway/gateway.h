@@ -31,6 +31,11 @@ struct client_limits;
 struct conn;
 struct watch_hub;
 struct node_gauges;
+struct site_cache;
+struct site_loader;
+struct site_set;
+struct site_waits;
+struct sites;
 struct tls_server;
 
 struct gateway_env {
@@ -68,6 +73,9 @@ struct gateway_options {
 
 struct gateway_shared;
 struct gateway_shared *gateway_shared_new(void);
+/* Before the first gateway: where blocks of sites are kept on disk (taken; NULL: nowhere), and how
+ * much of them in memory. */
+void gateway_shared_sites(struct gateway_shared *s, struct site_cache *cache, uint64_t memory_max);
 void gateway_shared_free(struct gateway_shared *s);
 
 struct gateway {
@@ -92,7 +100,19 @@ struct gateway {
     struct buf access_line; /* the line being made */
     struct buf scratch;     /* for one neutral reply being made; never held across calls */
     struct list shared_node;
-    uint64_t started_ms;    /* monotonic */
+    uint64_t started_ms; /* monotonic */
+    /* Sites: of the process; the set that this thread uses, and its revision. */
+    struct sites *sites;
+    struct site_set *site_set;
+    uint64_t site_revision;
+    struct site_loader *site_loader; /* NULL: another gateway loads */
+    struct site_waits *site_waits;
+    uint64_t ok_line_s; /* the second that ok_line is of */
+    char ok_line[64];   /* the first two lines of an answer with 200, from this second on */
+    size_t ok_line_size;
+    /* Makes the thread take a turn; called on any thread. NULL: it takes them by itself. */
+    void (*wake)(void *ctx);
+    void *wake_ctx;
     uint64_t warn_again_ms; /* when a client's mischief may be logged again */
 };
 
@@ -111,6 +131,10 @@ void gateway_add_redis(struct gateway *gw, struct stream *s);
 void gateway_turn_end(struct gateway *gw);
 /* Time limits: looks at everything that may be due. */
 void gateway_sweep(struct gateway *gw);
+/* Makes the other gateways of the process take a turn: something that they share has changed. */
+void gateway_wake_others(struct gateway *gw);
+/* `wake` is not called any more. */
+void gateway_unwake(struct gateway *gw);
 /* The same in bounded steps: one of `parts` equal parts of what is busy, and some of what is idle.
  * Called `parts` times a second it does what gateway_sweep() does, without holding a turn up. */
 void gateway_sweep_part(struct gateway *gw, uint32_t parts);

@@ -23,6 +23,7 @@ struct gateway_net {
     struct tls_acceptor *acceptors[GATEWAY_PORT_COUNT]; /* of those over TLS */
     struct timer *sweep;
     struct timer *drain_limit;
+    struct waker *waker;
     void (*drained)(void *ctx);
     void *drained_ctx;
     bool drain_over;
@@ -124,6 +125,15 @@ static void on_drain_limit(void *ctx) {
     n->drain_over = true; /* the turn's end says so */
 }
 
+static void on_wake(void *ctx) {
+    (void)ctx; /* the turn's end does what there is to do */
+}
+
+static void wake(void *ctx) {
+    struct gateway_net *n = ctx;
+    waker_wake(n->waker);
+}
+
 static int listen_at(struct gateway_net *n, enum gateway_port which,
                      const struct gateway_net_options *o) {
     int backlog = o->backlog ? o->backlog : BACKLOG;
@@ -179,6 +189,9 @@ int gateway_net_new(struct loop *l, struct gateway *gw, const struct gateway_net
     n->sweep = timer_new(l, on_sweep, n);
     timer_set(n->sweep, loop_now_ms(l) + 1000 / SWEEP_PARTS);
     n->drain_limit = timer_new(l, on_drain_limit, n);
+    n->waker = waker_new(l, on_wake, n);
+    gw->wake_ctx = n;
+    gw->wake = wake;
     loop_on_turn_end(l, on_turn_end, n);
     *ret_net = n;
     return 0;
@@ -206,6 +219,8 @@ void gateway_net_stop(struct gateway_net *n) {
     stop_accepting(n);
     timer_free(n->sweep);
     timer_free(n->drain_limit);
+    gateway_unwake(n->gw);
+    waker_free(n->waker);
     loop_off_turn_end(n->loop, on_turn_end, n);
     n->gw = NULL;
 }

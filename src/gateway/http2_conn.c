@@ -227,7 +227,7 @@ static void *on_head(void *ctx, struct http2_stream *st, const struct http_head 
         refuse_and_run(p, status, malformed_code(status), reason);
         return p;
     }
-    http_plan_make(&p->plan, head);
+    http_plan_make(&p->plan, gw, head);
     if (over) {
         complete(p);
     } else if (head->length > http_plan_body_limit(&p->plan, gw)) {

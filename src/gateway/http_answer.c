@@ -17,11 +17,15 @@ static void count_status(struct gateway *gw, int status) {
         METRIC_ADD(&gw->metrics, http_answers_4xx_total, 1);
 }
 
-void http_begin(struct http_request *r, int status) {
+void http_begin_plain(struct http_request *r, int status) {
     CHECK(r->status == 0);
     count_status(r->base.conn->gw, status);
     r->status = status;
     r->sink->begin(r, status);
+}
+
+void http_begin(struct http_request *r, int status) {
+    http_begin_plain(r, status);
     http_header(r, "X-Content-Type-Options", slice_str("nosniff"));
     if (r->replayed)
         http_header(r, "Idempotency-Replayed", slice_str("true"));

@@ -7,6 +7,7 @@
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
 #include "gateway/parked.h"
+#include "gateway/site_serve.h"
 #include "proto/http2_guard.h"
 
 enum {
@@ -174,7 +175,12 @@ static void expect_body(struct http_conn *hc, struct slice head_bytes, const str
 /* A whole head is here. Returns false when the request must wait. */
 static bool take_head(struct http_conn *hc, struct slice head_bytes, const struct http_head *head) {
     struct http_plan plan;
-    http_plan_make(&plan, head);
+    if (site_quick(&hc->conn, head, hc->started_us)) {
+        hc->begun = true;
+        request_over(hc);
+        return true;
+    }
+    http_plan_make(&plan, hc->conn.gw, head);
     if (plan.route && plan.route->needs != NEEDS_NOTHING &&
         !conn_may_submit(&hc->conn,
                          plan.route->needs == NEEDS_WRITE ? CONN_ORDER_WRITE : CONN_ORDER_READ)) {

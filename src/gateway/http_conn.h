@@ -79,6 +79,8 @@ enum http_applied { APPLIED_NO, APPLIED_YES, APPLIED_UNKNOWN };
 /* Begins an answer: the status, and the headers that every answer has. Add others with
  * http_header(), then http_end() or http_stream_begin(). */
 void http_begin(struct http_request *r, int status);
+/* Without X-Content-Type-Options: nosniff. */
+void http_begin_plain(struct http_request *r, int status);
 void http_header(struct http_request *r, const char *name, struct slice value);
 void http_header_u64(struct http_request *r, const char *name, uint64_t value);
 /* "ETag: \"<revision>\"" */

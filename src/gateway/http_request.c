@@ -7,6 +7,7 @@
 #include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
+#include "gateway/site_serve.h"
 #include "proto/idempotency.h"
 
 enum {
@@ -199,6 +200,8 @@ void http_plan_refuse_large(struct http_plan *plan, const struct gateway *gw) {
 uint64_t http_plan_body_limit(const struct http_plan *plan, const struct gateway *gw) {
     if (!plan->route || plan->route->body == BODY_NONE)
         return DISCARD_BYTES_MAX;
+    if (plan->route->body == BODY_BLOCKS)
+        return HTTP_BLOCKS_BYTES_MAX;
     if (plan->route->body == BODY_DOCUMENT)
         return DISCARD_BYTES_MAX;
     return plan->route->body == BODY_TXN ? gw->options.txn_bytes_max : gw->options.value_bytes_max;
@@ -254,7 +257,7 @@ static void refuse_method(struct http_plan *plan, const struct http_head *head, 
     snprintf(plan->allow, sizeof plan->allow, "%s", allow);
 }
 
-void http_plan_make(struct http_plan *plan, const struct http_head *head) {
+void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct http_head *head) {
     char allow[64];
     *plan = (struct http_plan){0};
     if (head->method == HTTP_OTHER) {
@@ -263,6 +266,13 @@ void http_plan_make(struct http_plan *plan, const struct http_head *head) {
     }
     if (slice_equal_str(head->path, "*")) {
         refuse_method(plan, head, "GET, HEAD, PUT, POST, DELETE, OPTIONS");
+        return;
+    }
+    if (site_takes(gw, head)) {
+        if (head->method == HTTP_GET || head->method == HTTP_HEAD)
+            plan->route = &site_route;
+        else
+            refuse_method(plan, head, "GET, HEAD, OPTIONS");
         return;
     }
     if (has_dot_segment(head->path)) {

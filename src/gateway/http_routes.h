@@ -5,8 +5,9 @@
 
 /* Whether the handler will send something up, and of which kind (the order rule of conn.h). */
 enum http_needs { NEEDS_NOTHING, NEEDS_READ, NEEDS_WRITE };
-/* none: at most 64 KiB, ignored; document: 64 KiB */
-enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN, BODY_DOCUMENT };
+/* None: at most 64 KiB, ignored. Document: 64 KiB. Blocks: HTTP_BLOCKS_BYTES_MAX. */
+enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN, BODY_DOCUMENT, BODY_BLOCKS };
+enum { HTTP_BLOCKS_BYTES_MAX = 512 * 1024 };
 
 /* method, pattern, needs, body, handler, one line of help. "{key}" in a pattern takes what the rest
  * of it leaves, slashes included, and at least one byte; the first row that fits counts. */
@@ -30,6 +31,22 @@ enum http_body_rule { BODY_NONE, BODY_VALUE, BODY_TXN, BODY_DOCUMENT };
       "Several Redis commands as JSON, as a transaction.")                                         \
     X(POST, "/v1/incr/{key}", NEEDS_WRITE, BODY_NONE, http_kv_incr, "Adds to a number.")           \
     X(POST, "/v1/txn", NEEDS_WRITE, BODY_TXN, http_txn_post, "Several operations as one.")         \
+    X(GET, "/v1/sites", NEEDS_READ, BODY_NONE, http_sites_get, "Sites and their deploys.")         \
+    X(DELETE, "/v1/sites/{key}", NEEDS_WRITE, BODY_NONE, http_site_delete, "Deletes a site.")      \
+    X(POST, "/v1/deploys/blocks/missing", NEEDS_READ, BODY_BLOCKS, http_blocks_missing,            \
+      "Which blocks of files are to be sent.")                                                     \
+    X(POST, "/v1/deploys/blocks", NEEDS_WRITE, BODY_BLOCKS, http_blocks_post,                      \
+      "Stores blocks of files.")                                                                   \
+    X(GET, "/v1/deploys/blocks/{key}", NEEDS_READ, BODY_NONE, http_block_get, "A block.")          \
+    X(POST, "/v1/deploys", NEEDS_WRITE, BODY_BLOCKS, http_deploy_post, "Begins a deploy.")         \
+    X(POST, "/v1/deploys/{key}/pin", NEEDS_WRITE, BODY_NONE, http_deploy_pin,                      \
+      "Ties some of its blocks to a deploy.")                                                      \
+    X(POST, "/v1/deploys/{key}/activate", NEEDS_WRITE, BODY_NONE, http_deploy_activate,            \
+      "Makes a deploy the one that its site shows.")                                               \
+    X(DELETE, "/v1/deploys/{key}", NEEDS_WRITE, BODY_NONE, http_deploy_delete,                     \
+      "Gives a deploy up.")                                                                        \
+    X(GET, "/_/preview/{key}", NEEDS_NOTHING, BODY_NONE, http_preview_get,                         \
+      "Shows this browser a deploy; \"off\" ends it.")                                             \
     X(GET, "/_/status", NEEDS_READ, BODY_NONE, http_status_get, "The cluster, as JSON.")           \
     X(DELETE, "/_/members/{key}", NEEDS_READ, BODY_NONE, http_member_delete,                       \
       "Takes a node out of the cluster.")                                                          \

@@ -46,7 +46,7 @@ struct http_plan {
     char detail[128];
 };
 
-void http_plan_make(struct http_plan *plan, const struct http_head *head);
+void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct http_head *head);
 /* Turns it into a refusal. */
 void http_plan_refuse(struct http_plan *plan, int status, const char *code, const char *fmt, ...)
     PRINTF_LIKE(4, 5);

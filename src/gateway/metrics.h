@@ -35,6 +35,10 @@
     X(access_lines_dropped_total, counter, "Lines dropped because the access log is too slow.")    \
     X(http_replayed_total, counter,                                                                \
       "HTTP requests that their Idempotency-Key had executed before.")                             \
+    X(site_requests_total, counter, "Requests answered by a site.")                                \
+    X(site_quick_total, counter, "Those of them answered from memory in one step.")                \
+    X(site_waits_total, counter,                                                                   \
+      "Requests that waited because their visitor had seen a newer deploy.")                       \
     X(redis_commands_total, counter, "Redis commands understood.")                                 \
     X(redis_errors_total, counter, "Error replies to Redis clients.")                              \
     X(redis_malformed_total, counter, "Redis protocol errors.")                                    \

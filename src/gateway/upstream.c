@@ -292,3 +292,13 @@ const struct link_member *upstream_members(const struct upstream *up, size_t *re
     *ret_count = up->member_count;
     return up->members;
 }
+
+uint64_t upstream_sites_revision(const struct upstream *up) {
+    return up->sites_revision;
+}
+
+bool upstream_cluster_id(const struct upstream *up, uint8_t ret_id[16]) {
+    if (up->cluster_known)
+        memcpy(ret_id, up->cluster_id, sizeof up->cluster_id);
+    return up->cluster_known;
+}

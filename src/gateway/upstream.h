@@ -165,6 +165,11 @@ struct upstream_status {
     uint32_t copy_age_ms; /* the age that a stale read of now would get */
 };
 void upstream_get_status(const struct upstream *up, struct upstream_status *ret);
+/* The newest revision of sites that a node has told, 0: none. A read with min_index = revision >>
+ * 20 sees it. */
+uint64_t upstream_sites_revision(const struct upstream *up);
+/* The id of the cluster, as nodes told it; false: none has. */
+bool upstream_cluster_id(const struct upstream *up, uint8_t ret_id[16]);
 /* The members as last heard, for the environment's and the dashboard's use; borrowed until the next
  * event. */
 const struct link_member *upstream_members(const struct upstream *up, size_t *ret_count);

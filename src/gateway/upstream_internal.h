@@ -171,6 +171,8 @@ struct upstream {
     size_t member_count;
     struct buf members_bytes;
 
+    uint64_t sites_revision; /* the newest that a node has told */
+
     struct session session;
     struct list writes_new; /* never sent: no sequence yet */
 

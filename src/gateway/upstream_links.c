@@ -423,6 +423,16 @@ static bool on_replies(struct upstream_link *link, struct slice payload) {
     return payload.size == 0;
 }
 
+static bool on_sites(struct upstream_link *link, struct slice payload) {
+    struct upstream *up = link->up;
+    uint64_t revision;
+    if (!link_decode_ping(payload, &revision))
+        return false;
+    if (revision > up->sites_revision)
+        up->sites_revision = revision;
+    return true;
+}
+
 static bool on_frame(struct upstream_link *link, uint8_t type, struct slice payload) {
     if (type == LINK_NODE_HELLO)
         return on_hello(link, payload);
@@ -434,6 +444,8 @@ static bool on_frame(struct upstream_link *link, uint8_t type, struct slice payl
         return direct_on_indexed(link, payload);
     if (type == LINK_PONG)
         return link_decode_ping(payload, &(uint64_t){0});
+    if (type == LINK_SITES)
+        return on_sites(link, payload);
     return type == LINK_REPLIES && on_replies(link, payload);
 }
 

@@ -33,6 +33,8 @@ struct stream_handler {
 /* The implementation's side; struct stream is its first member. */
 struct stream_ops {
     void (*write)(struct stream *s, struct slice bytes);
+    /* The same of two pieces, one behind the other. NULL: they are written one after the other. */
+    void (*write2)(struct stream *s, struct slice first, struct slice second);
     void (*pause)(struct stream *s);
     void (*resume)(struct stream *s);
     void (*shutdown)(struct stream *s);
@@ -55,6 +57,15 @@ static inline void stream_set_handler(struct stream *s, const struct stream_hand
 /* After close or shutdown further writes are dropped. */
 static inline void stream_write(struct stream *s, struct slice bytes) {
     s->ops->write(s, bytes);
+}
+/* In one go where the stream can: for a head and a body that stand in different places. */
+static inline void stream_write2(struct stream *s, struct slice first, struct slice second) {
+    if (s->ops->write2) {
+        s->ops->write2(s, first, second);
+        return;
+    }
+    s->ops->write(s, first);
+    s->ops->write(s, second);
 }
 /* Stops and restarts on_read; the kernel's buffers then push back on the peer. */
 static inline void stream_pause(struct stream *s) {

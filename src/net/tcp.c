@@ -252,18 +252,51 @@ static void send_waiting(struct tcp_stream *t) {
         t->base.handler->on_drain(t->base.ctx);
 }
 
-static void tcp_write(struct stream *s, struct slice bytes) {
+static void skip(struct slice *bytes, size_t *done) {
+    size_t n = *done < bytes->size ? *done : bytes->size;
+    *bytes = slice_of(bytes->data + n, bytes->size - n);
+    *done -= n;
+}
+
+/* send_some() of two pieces. */
+static ssize_t send_two(struct tcp_stream *t, struct slice first, struct slice second) {
+    struct iovec pieces[2] = {{(void *)(uintptr_t)first.data, first.size},
+                              {(void *)(uintptr_t)second.data, second.size}};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    for (;;) {
+        ssize_t n = sendmsg(t->fd, &message, MSG_NOSIGNAL);
+        if (n >= 0)
+            return n;
+        if (errno == EINTR)
+            continue;
+        if (errno == EAGAIN)
+            return 0;
+        int error = -errno;
+        tcp_end(t, error);
+        return error;
+    }
+}
+
+static void tcp_write2(struct stream *s, struct slice first, struct slice second) {
     struct tcp_stream *t = tcp_of(s);
-    if (t->state > STATE_OPEN || t->shutdown_asked || bytes.size == 0)
+    if (t->state > STATE_OPEN || t->shutdown_asked || first.size + second.size == 0)
         return;
     if (t->state == STATE_OPEN && unsent_bytes(t) == 0) {
-        ssize_t n = send_some(t, bytes);
-        if (n < 0 || (size_t)n == bytes.size)
+        ssize_t n = second.size ? send_two(t, first, second) : send_some(t, first);
+        if (n < 0 || (size_t)n == first.size + second.size)
             return;
-        bytes = slice_of(bytes.data + n, bytes.size - (size_t)n);
+        size_t done = (size_t)n;
+        skip(&first, &done);
+        skip(&second, &done);
     }
-    buf_append_slice(&tcp_more_of(t)->waiting, bytes);
+    struct buf *waiting = &tcp_more_of(t)->waiting;
+    buf_append_slice(waiting, first);
+    buf_append_slice(waiting, second);
     tcp_update_poll(t);
+}
+
+static void tcp_write(struct stream *s, struct slice bytes) {
+    tcp_write2(s, bytes, slice_of(NULL, 0));
 }
 
 static size_t tcp_pending_bytes(const struct stream *s) {
@@ -382,6 +415,7 @@ static void set_peer(struct tcp_stream *t, const struct sockaddr_storage *peer) 
 
 static const struct stream_ops tcp_ops = {
     .write = tcp_write,
+    .write2 = tcp_write2,
     .pause = tcp_pause,
     .resume = tcp_resume,
     .shutdown = tcp_shutdown,

@@ -295,8 +295,8 @@ void link_put_read_indexed(struct buf *out, const struct link_read_indexed *answ
     frame_end(out, at);
 }
 
-void link_put_ping(struct buf *out, enum link_frame_type ping_or_pong, uint64_t id) {
-    size_t at = frame_begin(out, ping_or_pong);
+void link_put_ping(struct buf *out, enum link_frame_type type, uint64_t id) {
+    size_t at = frame_begin(out, type);
     buf_append_u64(out, id);
     frame_end(out, at);
 }

@@ -27,6 +27,8 @@
  *   READ_INDEXED  u64 id | u8 status | u64 index | u64 time_ms: with OK, from now on every state
  *             of the store that has applied `index`, read as of time_ms
  *   PONG      u64 id
+ *   SITES     u64 revision of the last change of what sites there are, as far as this node has
+ *             applied it; sent after HELLO and at every change
  *   TOPOLOGY  u64 term | u64 leader id or 0 | u32 count | count x (u64 id | u8 role
  *             | lstr peer address | lstr http address | lstr redis address);
  *             sent after HELLO and at every change
@@ -47,7 +49,7 @@
 
 #define LINK_PREFACE "CTL1"
 enum {
-    LINK_VERSION = 2,
+    LINK_VERSION = 3,
     LINK_FRAME_HEADER_BYTES = 5,
     LINK_FRAME_BYTES_MAX = 72 * 1024 * 1024,
 };
@@ -64,6 +66,7 @@ enum link_frame_type {
     LINK_TOPOLOGY = 67,
     LINK_READ_INDEXED = 68,
     LINK_PONG = 69,
+    LINK_SITES = 70,
 };
 
 enum link_status {
@@ -164,7 +167,7 @@ bool link_decode_admin(struct slice payload, struct link_admin *ret);
 bool link_decode_topology(struct slice payload, struct link_topology *ret);
 bool link_decode_read_index(struct slice payload, struct link_read_index *ret);
 bool link_decode_read_indexed(struct slice payload, struct link_read_indexed *ret);
-/* PING and PONG. */
+/* PING and PONG, and SITES with its revision. */
 bool link_decode_ping(struct slice payload, uint64_t *ret_id);
 /* READS and REPLIES: the count first, then one call an element. Each takes its part off the front;
  * a payload with bytes left behind the last element is malformed. */
@@ -181,7 +184,8 @@ void link_put_node_hello(struct buf *out, const struct link_node_hello *hello);
 void link_put_admin(struct buf *out, const struct link_admin *admin);
 void link_put_read_index(struct buf *out, const struct link_read_index *ask);
 void link_put_read_indexed(struct buf *out, const struct link_read_indexed *answer);
-void link_put_ping(struct buf *out, enum link_frame_type ping_or_pong, uint64_t id);
+/* LINK_PING, LINK_PONG; LINK_SITES with a revision in the place of the id. */
+void link_put_ping(struct buf *out, enum link_frame_type type, uint64_t id);
 
 /* A frame of many elements is opened, filled and closed. Nothing else may be appended to `out`
  * meanwhile. The caller closes a batch before it outgrows LINK_FRAME_BYTES_MAX (CHECKed). */

@@ -52,16 +52,29 @@ static bool is_unreserved(uint8_t c) {
            c == '.' || c == '_' || c == '~';
 }
 
-void url_encode(struct buf *out, struct slice in, const char *keep) {
+static void put_encoded(struct buf *out, uint8_t c) {
     static const char digits[] = "0123456789ABCDEF";
+    char text[3] = {'%', digits[c >> 4], digits[c & 15]};
+    buf_append(out, text, 3);
+}
+
+void url_encode(struct buf *out, struct slice in, const char *keep) {
     for (size_t i = 0; i < in.size; i++) {
         uint8_t c = in.data[i];
-        if (is_unreserved(c) || (c != 0 && strchr(keep, c))) {
+        if (is_unreserved(c) || (c != 0 && strchr(keep, c)))
             buf_append_u8(out, c);
-        } else {
-            char text[3] = {'%', digits[c >> 4], digits[c & 15]};
-            buf_append(out, text, 3);
-        }
+        else
+            put_encoded(out, c);
+    }
+}
+
+void url_put_query(struct buf *out, struct slice query) {
+    for (size_t i = 0; i < query.size; i++) {
+        uint8_t c = query.data[i];
+        if (c <= ' ' || c > '~' || strchr("\"<>\\^`{|}#", c))
+            put_encoded(out, c);
+        else
+            buf_append_u8(out, c);
     }
 }
 

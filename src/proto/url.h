@@ -8,6 +8,9 @@ bool url_decode(struct buf *out, struct slice in);
 /* Encodes all but unreserved characters; `keep` are further characters left as they are ("/" or
  * ""). */
 void url_encode(struct buf *out, struct slice in, const char *keep);
+/* Appends a query (or fragment) that is encoded already, as it was sent; only what no URL may hold
+ * (RFC 3986) is encoded: controls, blanks, "<>\\^`{|}#" and bytes above 0x7E. */
+void url_put_query(struct buf *out, struct slice query);
 /* Finds a parameter of a query string ("a=1&b"), appended to `out` decoded ('+' is a space here).
  * Returns 1 found (empty when there is no "="), 0 not there, -1 malformed, that is this value, or a
  * name before it, is; nothing is appended but for 1. The first of that name counts. */

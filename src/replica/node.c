@@ -319,6 +319,7 @@ void node_turn_end(struct node *n) {
     node_settle(n);
     node_read_turn(n);
     node_tell_topology(n, NULL);
+    node_tell_sites(n);
     node_flush_links(n);
 }
 

@@ -204,6 +204,7 @@ struct node {
 
     /* topology as last told to gateways */
     uint64_t told_term, told_leader, told_version, members_version;
+    uint64_t told_sites; /* likewise, the revision of the last change of sites */
 
     /* store */
     struct store *store;
@@ -342,6 +343,8 @@ void node_leadership_lost(struct node *n);
 void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv);
 void node_flush_links(struct node *n);
 void node_tell_topology(struct node *n, struct node_link *only);
+/* Tells all gateways when sites have changed. */
+void node_tell_sites(struct node *n);
 
 /* Closes the batch of replies that is open, so that another frame can be put behind it. */
 void link_end_replies(struct node_link *l);

@@ -173,6 +173,26 @@ void node_tell_topology(struct node *n, struct node_link *only) {
     }
 }
 
+/* ---- sites ---- */
+
+static void link_tell_sites(struct node_link *l, uint64_t revision) {
+    if (!l->greeted)
+        return;
+    link_end_replies(l);
+    link_put_ping(&l->out, LINK_SITES, revision);
+}
+
+/* From a copy that may be wrong nobody shall read what is new. */
+void node_tell_sites(struct node *n) {
+    uint64_t revision = n->store && node_may_serve(n) ? store_sites_revision(n->store) : 0;
+    if (revision == 0 || revision == n->told_sites)
+        return;
+    n->told_sites = revision;
+    LIST_FOREACH (it, &n->links) {
+        link_tell_sites(LIST_ENTRY(it, struct node_link, node), revision);
+    }
+}
+
 /* ---- batches ---- */
 
 static void batch_seal(struct node *n) {
@@ -361,6 +381,8 @@ static bool link_on_hello(struct node_link *l, struct slice payload) {
     memcpy(answer.cluster_id, n->o.cluster_id, sizeof answer.cluster_id);
     link_put_node_hello(&l->out, &answer);
     node_tell_topology(n, l);
+    if (n->told_sites)
+        link_tell_sites(l, n->told_sites);
     return true;
 }
 

@@ -63,6 +63,11 @@ struct option_list {
       "count all records up against the digest this often; 0: never")                              \
     X(connections, COUNT, "connections", "N", ROLES_CLIENTS, "0",                                  \
       "clients at most; 0: what the limit on open files allows")                                   \
+    X(site_memory, BYTES, "site-memory", "SIZE", ROLES_CLIENTS, "256M",                            \
+      "keep files of sites in memory up to this size")                                             \
+    X(cache, TEXT, "cache", "DIR", ROLE_WEB, "",                                                   \
+      "keep what sites show in this folder, to serve it also while the database is unreachable")   \
+    X(cache_max, BYTES, "cache-max", "SIZE", ROLE_WEB, "4G", "let that folder grow up to this")    \
     X(session_ttl, DURATION, "session-ttl", "TIME", ROLES_CLIENTS, "30d",                          \
       "forget the session of a visitor (/v1/session) who did not come for so long")                \
     X(per_address, COUNT, "per-address", "N", ROLES_CLIENTS, "0",                                  \

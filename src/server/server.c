@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "gateway/site_cache.h"
 #include "net/pair.h"
 #include "server/client_setup.h"
 #include "server/gateway_thread.h"
@@ -173,6 +174,17 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
     return true;
 }
 
+static bool open_site_cache(struct server *s) {
+    const struct server_options *o = s->o;
+    struct site_cache *cache = NULL;
+    int rc = *o->cache ? site_cache_open(o->cache, o->cache_max, &cache) : 0;
+    if (rc < 0)
+        fprintf(stderr, "cotidal: --cache %s: %s\n", o->cache, strerror(-rc));
+    else
+        gateway_shared_sites(s->shared, cache, o->site_memory);
+    return rc == 0;
+}
+
 /* By default one a core; next to a node on a small machine only one, which it then shares. */
 static size_t client_threads(const struct server_options *o) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -198,6 +210,8 @@ static bool open_gateways(struct server *s) {
         return false;
     }
     s->shared = gateway_shared_new();
+    if (!open_site_cache(s))
+        return false;
     bool ok = true;
     for (size_t i = 0; ok && i < threads; i++)
         ok = open_gateway(s, seeds ? seeds : (const char **)local, seed_count);

@@ -95,7 +95,7 @@ static bool may_have_id(const struct argv *argv) {
     if (!command || !(command->flags & CMD_WRITE))
         return false;
     return command_may_be_carried(command) || strcmp(command->name, "KV.TXN") == 0 ||
-           strcmp(command->name, "TX.EXEC") == 0;
+           strcmp(command->name, "TX.EXEC") == 0 || strncmp(command->name, "SITE.", 5) == 0;
 }
 
 /* ONCE.EXEC id command...: the execution and the record of it are one change of the state. */
@@ -332,6 +332,8 @@ int store_commit(struct store *s) {
         env_write_abort(&s->txn);
     else
         rc = env_write_commit(&s->txn);
+    if (s->ks.sites_revision)
+        s->sites_revision = s->ks.sites_revision;
     keyspace_reset(&s->ks);
     if (s->reply.capacity > REPLY_KEEP_BYTES)
         buf_fini(&s->reply);

@@ -49,7 +49,7 @@ bool command_may_be_carried(const struct command *command) {
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++)
         if (strcmp(command->name, refused[i]) == 0)
             return false;
-    return !(command->flags & CMD_CONNECTION);
+    return !(command->flags & CMD_CONNECTION) && strncmp(command->name, "SITE.", 5) != 0;
 }
 
 bool command_grows(const struct argv *argv) {

@@ -220,6 +220,25 @@
       "Forgets ids of requests after their day.")                                                  \
     X("EXPIRE.SWEEP", "now-ms limit", 3, F_OWN_WRITE, 0, 0, 0, "node", "", call_expire_sweep,      \
       "Deletes expired keys.")                                                                     \
+    X("SITE.PUT", "hash block [hash block ...]", -3, F_OWN_WRITE | CMD_GROWS, 0, 0, 0, "sites",     \
+      "", call_site_put, "Stores blocks of files.")                                                \
+    X("SITE.STAGE", "site hosts keep manifest-bytes hashes note", 7,                   \
+      F_OWN_WRITE | CMD_GROWS, 0, 0, 0, "sites", "", call_site_stage, "Begins a deploy.")          \
+    X("SITE.PIN", "id from", 3, F_OWN_WRITE | CMD_GROWS, 0, 0, 0, "sites", "", call_site_pin,      \
+      "Ties blocks to a deploy.")                                                                  \
+    X("SITE.SWITCH", "id", 2, F_OWN_WRITE, 0, 0, 0, "sites", "", call_site_switch,                 \
+      "Makes a deploy the one that its site shows.")                                               \
+    X("SITE.DROP", "id", 2, F_OWN_WRITE, 0, 0, 0, "sites", "", call_site_drop,                     \
+      "Gives a deploy up.")                                                                        \
+    X("SITE.DELETE", "site", 2, F_OWN_WRITE, 0, 0, 0, "sites", "", call_site_delete,               \
+      "Deletes a site with its deploys.")                                                          \
+    X("SITE.SWEEP", "now-ms limit", 3, F_OWN_WRITE, 0, 0, 0, "node", "", call_site_sweep,          \
+      "Removes what dropped deploys leave.")                                                       \
+    X("SITE.HAVE", "hash [hash ...]", -2, F_OWN_READ, 0, 0, 0, "sites", "", call_site_have,        \
+      "Tells which blocks are there.")                                                             \
+    X("SITE.GET", "hash", 2, F_OWN_READ, 0, 0, 0, "sites", "", call_site_get, "Reads a block.")    \
+    X("SITE.LIST", "", 1, F_OWN_READ, 0, 0, 0, "sites", "", call_site_list,                        \
+      "Lists sites and their deploys.")                                                            \
     X("NODE.ALLOC", "", 1, F_OWN_WRITE, 0, 0, 0, "node", "", call_node_alloc,                      \
       "Gives out a node id.")
 

@@ -71,6 +71,7 @@
  *   SESSION.OPEN                creates the group's session; its sequence must be 1. +OK
  *   SESSION.SWEEP now_ms        removes sessions that were silent for an hour. :removed
  *   EXPIRE.SWEEP now_ms limit   deletes up to limit expired keys. :deleted
+ *   SITE.*                      what sites are made of: store/sites.h
  *   NODE.ALLOC                  a node id that was never given out before. :id
  */
 /* clang-format on */

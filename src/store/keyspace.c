@@ -58,6 +58,10 @@ uint64_t keyspace_revision(const struct keyspace *ks) {
     return ks->revision;
 }
 
+void keyspace_note_sites(struct keyspace *ks) {
+    ks->sites_revision = ks->revision;
+}
+
 uint64_t keyspace_state_revision(const struct keyspace *ks) {
     return ks->state->applied_index << 20;
 }

@@ -97,6 +97,8 @@ uint64_t keyspace_expiring_count(struct keyspace *ks, uint16_t db); /* of them, 
 /* Deletes up to limit keys whose time has come as of now_ms (the log's time, not a reader's). */
 int keyspace_sweep_expired(struct keyspace *ks, uint64_t now_ms, uint64_t limit,
                            uint64_t *ret_deleted) WARN_UNUSED;
+/* Sites have changed, in what visitors can see: store_sites_revision() says so after the commit. */
+void keyspace_note_sites(struct keyspace *ks);
 uint64_t keyspace_next_node_id(struct keyspace *ks); /* NODE.ALLOC: counts up from 2 (node 1 began
                                                         the cluster), never the same again */
 

@@ -50,6 +50,7 @@ struct keyspace {
     bool writable;
     uint64_t now_ms;
     uint64_t revision;
+    uint64_t sites_revision; /* 0: not changed since the store was opened */
     struct rand rand;
     struct change_log log; /* of the writer */
 

@@ -12,6 +12,7 @@
 #include "store/check_impl.h"
 #include "store/files.h"
 #include "store/once.h"
+#include "store/sites_impl.h"
 
 static int lock_folder(const char *dir, int *ret_fd) {
     if (mkdir(dir, 0700) == 0) {
@@ -75,6 +76,22 @@ static int load_new(struct store *s) {
     return env_write_commit(&s->txn);
 }
 
+static int load_sites_revision(struct env_txn *t, uint64_t *ret_revision) {
+    static const uint8_t name[] = {STORE_DB_SITES, SITES_VERSION};
+    struct slice key = slice_of(name, sizeof name), bytes;
+    struct main_record record;
+    *ret_revision = 0;
+    int rc = table_get(t, TABLE_MAIN, key, &bytes);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    if ((rc = record_decode(key, bytes, &record)))
+        return rc;
+    if (record.value.size != SITES_VERSION_BYTES)
+        return -EBADMSG;
+    *ret_revision = get_u64le(record.value.data + 8);
+    return 0;
+}
+
 /* Fills what the writer keeps in memory. */
 static int load(struct store *s) {
     int rc = env_read_open(&s->env, &s->peek);
@@ -93,6 +110,8 @@ static int load(struct store *s) {
         buf_append_slice(&s->membership, membership);
     if (rc >= 0)
         rc = session_table_load(&s->sessions, &s->peek);
+    if (rc == 0)
+        rc = load_sites_revision(&s->peek, &s->sites_revision);
     env_read_park(&s->peek);
     return rc;
 }
@@ -231,7 +250,7 @@ uint64_t store_data_bytes(const struct store *s) {
 }
 
 uint64_t store_key_count(const struct store *s) {
-    return state_key_count(&s->state);
+    return state_key_count(&s->state) - s->state.key_count[STORE_DB_SITES];
 }
 
 uint64_t store_session_count(const struct store *s) {
@@ -293,9 +312,23 @@ bool store_once_knows(struct store *s, const struct argv *argv) {
     return rc == 0;
 }
 
+/* Whether a deploy that was dropped still has records. */
+static int any_site_garbage(struct env_txn *t, bool *ret_any) {
+    static const uint8_t first[] = {STORE_DB_SITES, SITES_DROPPED};
+    struct slice key, value;
+    int rc = table_seek(t, TABLE_MAIN, slice_of(first, sizeof first), &key, &value);
+    *ret_any = rc == 0 && slice_starts_with(key, slice_of(first, sizeof first));
+    return rc < 0 ? rc : 0;
+}
+
+uint64_t store_sites_revision(const struct store *s) {
+    return s->sites_revision;
+}
+
 bool store_housekeeping(struct store *s, uint64_t now_ms, struct buf *ret_argv) {
     enum { SWEEP_LIMIT = 1000 };
     uint64_t expiry_ms, once_ms = UINT64_MAX;
+    bool site_sweep = false;
     struct env_txn *txn;
     if (s->failed)
         return false;
@@ -304,6 +337,8 @@ bool store_housekeeping(struct store *s, uint64_t now_ms, struct buf *ret_argv) 
         rc = first_expiry(txn, &expiry_ms);
         if (rc == 0)
             rc = once_first_expiry(txn, &once_ms);
+        if (rc == 0)
+            rc = any_site_garbage(txn, &site_sweep);
         peek_end(s);
     }
     if (rc) {
@@ -311,6 +346,7 @@ bool store_housekeeping(struct store *s, uint64_t now_ms, struct buf *ret_argv) 
         return false;
     }
     const char *name = expiry_ms <= now_ms                              ? "EXPIRE.SWEEP"
+                       : site_sweep                                     ? "SITE.SWEEP"
                        : once_ms <= now_ms                              ? "ONCE.SWEEP"
                        : session_table_any_silent(&s->sessions, now_ms) ? "SESSION.SWEEP"
                                                                         : NULL;

@@ -158,7 +158,10 @@ struct hash128 store_digest(const struct store *s);
 uint64_t
 store_data_bytes(const struct store *s); /* keys and values of live records, for the quota */
 uint64_t store_key_count(
-    const struct store *s); /* over all databases, expired ones not yet swept included */
+    const struct store *s); /* of clients, over all their databases, expired ones included */
+/* The revision of the last change of what sites there are and which deploy each one shows; 0: there
+ * was none. As of the last commit. */
+uint64_t store_sites_revision(const struct store *s);
 uint64_t store_session_count(const struct store *s);
 /* What a copy of the environment's file would hold, about. Any thread. */
 uint64_t store_file_bytes(const struct store *s);

@@ -28,6 +28,7 @@ struct store {
     struct buf reply;
     struct buf membership;
     uint64_t membership_index;
+    uint64_t sites_revision;
     int failed; /* the first local failure; nothing goes on after it */
     bool changed;
 
