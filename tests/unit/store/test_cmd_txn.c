@@ -233,7 +233,8 @@ static void test_looking_changes_nothing(void **state) {
     const struct command *all = command_all(&count);
     for (size_t i = 0; i < count; i++)
         store_commands += !(all[i].flags & CMD_CONNECTION) && strncmp(all[i].name, "SITE.", 5) != 0;
-    /* All but KV.TXN, TX.EXEC, TX.READ, ONCE.EXEC, those of sites and the nodes' five; OBJECT stands there twice.
+    /* All but KV.TXN, TX.EXEC, TX.READ, ONCE.EXEC, those of sites and the nodes' five; OBJECT
+     * stands there twice.
      */
     assert_int_equal(ARRAY_COUNT(commands), store_commands - 9 + 1);
     OK(h, "SET a 1");
