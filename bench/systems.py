@@ -34,6 +34,7 @@ class System:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.processes = []
+        self.children = []  # of them, that do the work
         self.commands = []
 
     def spawn(self, *command, **options):
@@ -46,13 +47,13 @@ class System:
 
     def cpu_seconds(self):
         ticks = 0
-        for process in self.processes:
-            fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        for pid in self.pids():
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def pids(self):
-        return [process.pid for process in self.processes]
+        return [process.pid for process in self.processes] + self.children
 
     def memory_mib(self):
         """What is resident and its own, not shared with files: of a map, the page cache is not counted."""
@@ -152,3 +153,58 @@ def start_etcd(nodes):
     wait_for(healthy, system.name)
     system.grpc = [f"127.0.0.1:{p}" for p in clients]
     return system
+
+
+def start_site():
+    """One node that serves a site of two files, with one thread."""
+    system = start_cotidal(1, "--threads", "1")
+    files = site_files(system)
+    output(BINARY, "deploy", files, "--to", f"http://{system.http[0]}")
+    system.url = f"http://{system.http[0]}/"
+    wait_for(lambda: subprocess.run(["curl", "-fs", "-o", os.devnull, system.url + "64k.bin"]).returncode == 0, "the site")
+    return system
+
+
+def site_files(system):
+    files = system.folder / "files"
+    files.mkdir()
+    (files / "1k.bin").write_bytes(os.urandom(1024))
+    (files / "64k.bin").write_bytes(os.urandom(65536))
+    files.chmod(0o755)
+    return files
+
+
+def start_file_server(name, configuration, program, *arguments):
+    system = System(name)
+    port, files = free_port(), site_files(system)
+    (system.folder / "conf").write_text(configuration.format(port=port, files=files, folder=system.folder))
+    system.spawn(program, *arguments, system.folder / "conf")
+    system.url = f"http://127.0.0.1:{port}/"
+    wait_for(lambda: subprocess.run(["curl", "-fs", "-o", os.devnull, system.url + "1k.bin"]).returncode == 0, name)
+    children = subprocess.run(["pgrep", "-P", str(system.processes[0].pid)], capture_output=True, text=True).stdout.split()
+    system.children = [int(pid) for pid in children]
+    return system
+
+
+NGINX = """daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error; user root;
+events {{ worker_connections 16000; multi_accept on; }}
+http {{ access_log off; sendfile on; tcp_nopush PUSH; tcp_nodelay on; keepalive_requests 1000000000; open_file_cache max=1000 inactive=1h;
+server {{ listen 127.0.0.1:{port} backlog=4096; root {files}; }} }}
+"""
+H2O = """listen: {{ host: 127.0.0.1, port: {port} }}
+user: root
+num-threads: 1
+max-connections: 16000
+http1-request-timeout: 60
+pid-file: {folder}/pid
+error-log: {folder}/error
+hosts: {{ default: {{ paths: {{ "/": {{ file.dir: {files} }} }} }} }}
+"""
+
+
+def start_nginx(push):
+    return start_file_server(f"nginx push {push}", NGINX.replace("PUSH", push), "nginx", "-c")
+
+
+def start_h2o():
+    return start_file_server("h2o", H2O, "h2o", "-c")
