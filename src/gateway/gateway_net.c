@@ -29,25 +29,21 @@ struct gateway_net {
     bool drain_over;
 };
 
-static uint64_t clock_us(clockid_t id) {
-    struct timespec now;
-    CHECK(clock_gettime(id, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+static uint64_t env_now_ms(void *env) {
+    return loop_turn_ms(env);
 }
-static uint64_t real_now_ms(void *env) {
+static uint64_t env_wall_ms(void *env) {
+    return loop_turn_wall_ms(env);
+}
+static uint64_t env_now_us(void *env) {
     (void)env;
-    return clock_us(CLOCK_MONOTONIC) / 1000;
+    return loop_now_ns() / 1000;
 }
-static uint64_t real_wall_ms(void *env) {
-    (void)env;
-    return clock_us(CLOCK_REALTIME) / 1000;
+
+struct gateway_env gateway_net_env(struct loop *l) {
+    return (struct gateway_env){
+        .now_ms = env_now_ms, .wall_ms = env_wall_ms, .now_us = env_now_us, .env = l};
 }
-static uint64_t real_now_us(void *env) {
-    (void)env;
-    return clock_us(CLOCK_MONOTONIC);
-}
-const struct gateway_env gateway_real_env = {
-    .now_ms = real_now_ms, .wall_ms = real_wall_ms, .now_us = real_now_us};
 
 static void on_http(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;

@@ -36,5 +36,5 @@ void gateway_net_drain(struct gateway_net *n, uint32_t time_limit_ms, void (*dra
 void gateway_net_stop(struct gateway_net *n);
 void gateway_net_free(struct gateway_net *n);
 
-/* Clocks of the machine, for gateway_new(). */
-extern const struct gateway_env gateway_real_env;
+/* The clocks of a loop, for gateway_new(): milliseconds are those of the turn. */
+struct gateway_env gateway_net_env(struct loop *l);

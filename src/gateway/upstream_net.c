@@ -48,7 +48,7 @@ static void on_connect(void *ctx, struct stream *s) {
 }
 
 static uint64_t env_now_ms(void *env) {
-    return loop_now_ms(((struct upstream_net *)env)->loop);
+    return loop_turn_ms(((struct upstream_net *)env)->loop);
 }
 
 static void env_random(void *env, void *out, size_t size) {
@@ -95,7 +95,8 @@ static void env_node_clocks(void *env, uint64_t *ret_now_ms, uint64_t *ret_wall_
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
     *ret_wall_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-    *ret_now_ms = env_now_ms(env); /* all loops of a process have one clock */
+    *ret_now_ms =
+        loop_now_ms(((struct upstream_net *)env)->loop); /* all loops of a process have one clock */
 }
 
 static const struct upstream_env_ops ops = {

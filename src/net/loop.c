@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "net/loop_uv.h"
 #include "net/tcp_uv.h"
@@ -48,6 +49,7 @@ static void run_hooks(struct loop *l) {
     else
         uv_idle_start(&l->again, on_again);
     l->input = 0;
+    l->turn_ms = l->turn_wall_ms = 0;
 }
 
 void loop_breathe(struct loop *l, size_t bytes) {
@@ -139,6 +141,21 @@ uint64_t loop_now_ms(struct loop *l) {
     return uv_hrtime() / 1000000;
 }
 
+uint64_t loop_turn_ms(struct loop *l) {
+    if (l->turn_ms == 0)
+        l->turn_ms = loop_now_ms(l);
+    return l->turn_ms;
+}
+
+uint64_t loop_turn_wall_ms(struct loop *l) {
+    struct timespec now;
+    if (l->turn_wall_ms == 0) {
+        CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
+        l->turn_wall_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    }
+    return l->turn_wall_ms;
+}
+
 static void hook_add(struct loop_hooks *hooks, void (*fn)(void *ctx), void *ctx) {
     hooks->items = xrealloc(hooks->items, (hooks->count + 1) * sizeof *hooks->items);
     hooks->items[hooks->count++] = (struct loop_hook){.fn = fn, .ctx = ctx};
@@ -190,6 +207,7 @@ static void on_timer(uv_timer_t *handle) {
         return;
     }
     t->at_ms = UINT64_MAX;
+    t->loop->turn_ms = 0; /* what it was set for has come */
     t->fn(t->ctx);
 }
 

@@ -23,8 +23,9 @@ struct loop {
     struct loop_hooks hooks;
     struct loop_hooks last_hooks;
     bool stop;
-    struct list due;     /* ends of pairs that are to be told something (pair.c) */
-    uv_idle_t again;     /* runs, and so keeps the loop from sleeping, while there are some left */
+    struct list due; /* ends of pairs that are to be told something (pair.c) */
+    uv_idle_t again; /* runs, and so keeps the loop from sleeping, while there are some left */
+    uint64_t turn_ms, turn_wall_ms; /* 0: not read in this turn */
     size_t input;        /* handled since the hooks ran last: bytes, and so many for each read */
     struct list signals; /* struct loop_signal, closed by loop_free() */
 

@@ -59,8 +59,8 @@ int gateway_thread_new(const struct gateway_thread_options *o, struct gateway_th
     }
     CHECK(sem_init(&t->closed, 0, 0) == 0);
     t->upstream = upstream_net_new(t->loop, &o->upstream);
-    t->gateway =
-        gateway_new(&o->gateway, &gateway_real_env, o->shared, upstream_net_upstream(t->upstream));
+    const struct gateway_env env = gateway_net_env(t->loop);
+    t->gateway = gateway_new(&o->gateway, &env, o->shared, upstream_net_upstream(t->upstream));
     t->drain_waker = waker_new(t->loop, on_drain, t);
     rc = gateway_net_new(t->loop, t->gateway, &o->net, &t->net);
     if (rc < 0) {
