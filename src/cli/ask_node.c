@@ -18,10 +18,12 @@ static void on_answer(struct upstream_request *req, enum upstream_outcome outcom
     loop_stop(a->loop);
 }
 
-enum upstream_outcome ask_node(const char *peer_address, struct buf *packed_argv,
-                               uint32_t timeout_ms, struct buf *ret_reply) {
+enum upstream_outcome ask_node(const char *peer_address, struct tls_peer *tls,
+                               struct buf *packed_argv, uint32_t timeout_ms,
+                               struct buf *ret_reply) {
     struct asking a = {.reply = ret_reply};
-    struct upstream_net_options options = {.upstream = {.seeds = &peer_address, .seed_count = 1}};
+    struct upstream_net_options options = {.upstream = {.seeds = &peer_address, .seed_count = 1},
+                                           .tls = tls};
     CHECK(loop_new(&a.loop) == 0);
     struct upstream_net *net = upstream_net_new(a.loop, &options);
     a.request = (struct upstream_request){.kind = UPSTREAM_ADMIN,

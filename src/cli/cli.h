@@ -38,6 +38,7 @@ enum cli_option_set {
     CLI_SET_BENCH = 1 << 7,
     CLI_SET_DEPLOY = 1 << 8,
     CLI_SET_SITE = 1 << 9,
+    CLI_SET_CERT = 1 << 10,
 };
 
 /* X(field, type, option, environment, value's name or "" for a switch, set, help) */
@@ -75,6 +76,19 @@ enum cli_option_set {
       "send everything, but do not switch: cotidal preview shows it")                              \
     X(dry_run, const char *, "--dry-run", "COTIDAL_DRY_RUN", "", CLI_SET_DEPLOY,                   \
       "send nothing: say what would be sent, and what is wrong with links and rules")              \
+    X(peer_cert, const char *, "--peer-cert", "COTIDAL_PEER_CERT", "FILE", CLI_SET_JOIN,           \
+      "when nodes speak TLS among themselves: a certificate for it, this node's")                  \
+    X(peer_key, const char *, "--peer-key", "COTIDAL_PEER_KEY", "FILE", CLI_SET_JOIN, "its key")   \
+    X(peer_ca, const char *, "--peer-ca", "COTIDAL_PEER_CA", "FILE", CLI_SET_JOIN,                 \
+      "the authority of the nodes' certificates")                                                  \
+    X(cert_out, const char *, "--out", "COTIDAL_CERT_OUT", "DIR", CLI_SET_CERT,                    \
+      "init, node: the folder to write to; it is made when it is not there (default .)")           \
+    X(cert_ca, const char *, "--ca", "COTIDAL_CERT_CA", "DIR", CLI_SET_CERT,                       \
+      "node: the folder of the authority (default .)")                                             \
+    X(cert_san, const char *, "--san", "COTIDAL_CERT_SAN", "HOST,...", CLI_SET_CERT,               \
+      "node: further host names and addresses that it is reached at")                              \
+    X(cert_days, const char *, "--days", "COTIDAL_CERT_DAYS", "N", CLI_SET_CERT,                   \
+      "init, node: how long it is valid (default 3650 for an authority, 365 for a node)")          \
     CLI_BENCH_OPTIONS(X)
 
 /* Those of bench alone. */
@@ -141,6 +155,8 @@ enum cli_option_set {
       "make the data folder of a new system's first node from a backup")                           \
     X("rejoin", cli_rejoin, CLI_SET_JOIN, 1, 1, "DIR --join HOST:PORT",                            \
       "set a damaged node's files aside, so that it joins as a new one")                           \
+    X("cert", cli_cert, CLI_SET_CERT, 1, 2, "init|node NAME|show FILE",                            \
+      "certificates for TLS between nodes: a small authority, one for each node, what one says")   \
     X("bench", cli_bench, CLI_SET_JSON | CLI_SET_BENCH, 0, 1, "[redis://|http://]HOST:PORT[,...]", \
       "how many requests a server of the Redis protocol or of HTTP answers, and how fast")         \
     X("commands", cli_commands, 0, 0, 0, "",                                                       \
@@ -179,6 +195,7 @@ int cli_preview(const struct cli_args *args);
 int cli_backup(const struct cli_args *args);
 int cli_rejoin(const struct cli_args *args);
 int cli_restore(const struct cli_args *args);
+int cli_cert(const struct cli_args *args);
 int cli_bench(const struct cli_args *args);
 int cli_commands(const struct cli_args *args);
 

@@ -40,7 +40,8 @@ static const char *const parts[] = {IDENTITY_NAME,
 
 struct rejoin {
     const char *dir, *join;
-    bool knows_itself; /* node.meta is whole */
+    struct tls_peer *tls; /* NULL: plain */
+    bool knows_itself;    /* node.meta is whole */
     struct identity id;
     char cluster[33]; /* of those that we join */
     bool member, alive;
@@ -100,7 +101,7 @@ static int ask_status(struct rejoin *r) {
     r->member = r->alive = false;
     struct pack p = pack_begin("NODE.STATUS");
     struct buf packed = pack_end(&p), reply = {0};
-    enum upstream_outcome outcome = ask_node(r->join, &packed, STATUS_MS, &reply);
+    enum upstream_outcome outcome = ask_node(r->join, r->tls, &packed, STATUS_MS, &reply);
     bool ok = outcome == UPSTREAM_DONE && read_status(r, buf_slice(&reply));
     buf_fini(&reply);
     if (ok)
@@ -186,7 +187,7 @@ static int take_out(const struct rejoin *r) {
     struct pack p = pack_begin("NODE.REMOVE");
     pack_u64(&p, r->id.node_id);
     struct buf packed = pack_end(&p), reply = {0};
-    enum upstream_outcome outcome = ask_node(r->join, &packed, REMOVE_MS, &reply);
+    enum upstream_outcome outcome = ask_node(r->join, r->tls, &packed, REMOVE_MS, &reply);
     int code = CLI_OK;
     if (outcome != UPSTREAM_DONE || reply_is_error(buf_slice(&reply))) {
         struct slice in = buf_slice(&reply);
@@ -226,6 +227,21 @@ static int set_aside(const struct rejoin *r, char ret_folder[64]) {
     return rc < 0 ? local_error(r->dir, -rc) : CLI_OK;
 }
 
+static bool take_certificate(struct rejoin *r, const struct cli_args *args) {
+    char error[TLS_ERROR_BYTES];
+    const struct tls_peer_options options = {
+        .cert_file = args->peer_cert, .key_file = args->peer_key, .ca_file = args->peer_ca};
+    if (!options.cert_file && !options.key_file && !options.ca_file)
+        return true;
+    if (!options.cert_file || !options.key_file || !options.ca_file)
+        fputs("cotidal: --peer-cert, --peer-key and --peer-ca go together\n", stderr);
+    else if (tls_peer_new(&options, &r->tls, error) == 0)
+        return true;
+    else
+        fprintf(stderr, "cotidal: %s\n", error);
+    return false;
+}
+
 int cli_rejoin(const struct cli_args *args) {
     struct rejoin r = {.dir = args->words[0], .join = args->join};
     struct address address;
@@ -236,9 +252,13 @@ int cli_rejoin(const struct cli_args *args) {
               stderr);
         return CLI_USAGE;
     }
+    if (!take_certificate(&r, args))
+        return CLI_USAGE;
     int fd = cli_lock_folder(r.dir);
-    if (fd < 0)
+    if (fd < 0) {
+        tls_peer_free(r.tls);
         return -fd;
+    }
     read_identity(&r);
     int code = ask_status(&r);
     for (int i = 1; code == CLI_OK && r.alive && i < LOOKS; i++) {
@@ -257,6 +277,7 @@ int cli_rejoin(const struct cli_args *args) {
     if (code == CLI_OK)
         code = set_aside(&r, folder);
     close(fd);
+    tls_peer_free(r.tls);
     if (code == CLI_OK)
         printf("its files are in %s/%s; delete them when you need them no more\n"
                "now start the node as always, with --join %s: it joins as a new one and gets all "

@@ -1,13 +1,20 @@
 #include "gateway/upstream_net.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "net/tcp.h"
+#include "net/tls_peer.h"
 
 /* A database node that is gone without a word (its machine lost power) is noticed after this. */
-enum { LINK_USER_TIMEOUT_MS = 3000 };
+enum {
+    LINK_USER_TIMEOUT_MS = 3000,
+    SAY_EVERY_MS = 10000, /* that a node refuses us, or we it */
+    STOOD_MS = 1000,      /* a connection that stood for so long was taken by the node */
+};
 
 struct upstream_net {
     struct upstream *up;
@@ -15,6 +22,8 @@ struct upstream_net {
     struct timer *timer;
     struct stream *(*connect_local)(void *ctx, struct loop *loop);
     void *ctx;
+    struct tls_peer *tls;
+    uint64_t say_at_ms;
     struct list fresh; /* local connections that stand but were not announced yet */
 };
 
@@ -22,7 +31,9 @@ struct connection {
     struct upstream_net *net;
     struct upstream_link *link; /* NULL: the upstream has closed it */
     struct stream *stream;
-    struct list node; /* in upstream_net.fresh */
+    char address[300];
+    uint64_t connected_ms; /* 0: not yet */
+    struct list node;      /* in upstream_net.fresh */
 };
 
 static void on_read(void *ctx, struct slice bytes) {
@@ -31,9 +42,22 @@ static void on_read(void *ctx, struct slice bytes) {
         upstream_on_bytes(c->link, bytes);
 }
 
+/* A node that cannot be reached is nothing to say; one that is there and does not fit is. */
+static void say_refused(struct connection *c, const char *why) {
+    struct upstream_net *n = c->net;
+    uint64_t now = loop_now_ms(n->loop);
+    if (!*why || now < n->say_at_ms || (c->connected_ms && now - c->connected_ms >= STOOD_MS))
+        return;
+    n->say_at_ms = now + SAY_EVERY_MS;
+    log_warn("link-refused", "node=%s reason=%s", log_quote(slice_str(c->address)),
+             log_quote(slice_str(why)));
+}
+
 static void on_close(void *ctx, int error) {
     struct connection *c = ctx;
     list_remove(&c->node);
+    if (c->link)
+        say_refused(c, tls_peer_refusal(c->stream));
     if (c->link)
         upstream_on_closed(c->link);
     free(c);
@@ -43,8 +67,17 @@ static const struct stream_handler handler = {.on_read = on_read, .on_close = on
 
 static void on_connect(void *ctx, struct stream *s) {
     struct connection *c = ctx;
+    (void)s;
+    c->connected_ms = loop_now_ms(c->net->loop);
     if (c->link)
         upstream_on_connected(c->link);
+}
+
+static struct stream *connect_node(struct connection *c) {
+    struct upstream_net *n = c->net;
+    struct stream *s =
+        tcp_connect(n->loop, c->address, LINK_USER_TIMEOUT_MS, n->tls ? NULL : on_connect, c);
+    return n->tls ? tls_peer_connect(n->tls, s, c->address, on_connect, c) : s;
 }
 
 static uint64_t env_now_ms(void *env) {
@@ -61,9 +94,10 @@ static void *env_connect(void *env, const char *address, struct upstream_link *l
     struct upstream_net *n = env;
     struct connection *c = xcalloc(1, sizeof *c);
     *c = (struct connection){.net = n, .link = link};
+    snprintf(c->address, sizeof c->address, "%s", address);
     list_init(&c->node);
     if (strcmp(address, "local") != 0) {
-        c->stream = tcp_connect(n->loop, address, LINK_USER_TIMEOUT_MS, on_connect, c);
+        c->stream = connect_node(c);
     } else {
         c->stream = n->connect_local ? n->connect_local(n->ctx, n->loop) : NULL;
         /* It stands already, but the upstream must not hear of it before this call returns. */
@@ -130,6 +164,7 @@ struct upstream_net *upstream_net_new(struct loop *loop,
     n->loop = loop;
     n->connect_local = options->connect_local;
     n->ctx = options->ctx;
+    n->tls = options->tls;
     list_init(&n->fresh);
     n->timer = timer_new(loop, on_timer, n);
     n->up = upstream_new(&options->upstream, &ops, n);

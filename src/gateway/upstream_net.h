@@ -9,6 +9,7 @@
 #include "net/stream.h"
 
 struct upstream_net;
+struct tls_peer;
 
 struct upstream_net_options {
     struct upstream_options upstream;
@@ -17,6 +18,8 @@ struct upstream_net_options {
      * every other connection it begins with the preface. */
     struct stream *(*connect_local)(void *ctx, struct loop *loop);
     void *ctx;
+    /* For connections over the network; borrowed until upstream_net_free(). NULL: plain. */
+    struct tls_peer *tls;
 };
 
 struct upstream_net *upstream_net_new(struct loop *loop,

@@ -49,6 +49,7 @@ struct tls_server_options {
     size_t pair_count;
     const char *client_ca_file; /* clients must show a certificate that one of these signed; NULL:
                                    none is asked for */
+    bool strict;                /* TLS 1.3 only, and no tickets: every connection is verified */
 };
 
 /* Copies the options. Reads the files; a negative errno, and why, when one is missing, malformed,
@@ -80,10 +81,14 @@ struct tls_client;
 struct tls_client_options {
     const char *ca_file;              /* NULL: those that the system trusts */
     const char *cert_file, *key_file; /* to show when asked; NULL: none */
+    bool strict;                      /* TLS 1.3 only */
 };
+/* Copies the options. */
 int tls_client_new(const struct tls_client_options *options, struct tls_client **ret_client,
                    char error[TLS_ERROR_BYTES]) WARN_UNUSED;
 void tls_client_free(struct tls_client *c);
+/* As tls_server_reload(). */
+int tls_client_reload(struct tls_client *c, char error[TLS_ERROR_BYTES]) WARN_UNUSED;
 
 /* ---- streams ---- */
 
@@ -109,6 +114,9 @@ const char *tls_version(const struct stream *s); /* "TLSv1.3" */
 bool tls_peer_is(const struct stream *s, const char *host);
 /* Why it failed, until on_close has returned; "" when it did not. */
 const char *tls_failure(const struct stream *s);
+/* In on_close: the peer ended the connection during the handshake and did not say why. */
+bool tls_cut_short(const struct stream *s);
+bool tls_is_client(const struct stream *s); /* it is from tls_connect() */
 
 /* ---- accepting on a loop ---- */
 

@@ -1,4 +1,5 @@
 /* Certificates, keys, tickets: what TLS streams of servers and clients are made from. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ struct tls_server {
     struct tls_pair pairs[TLS_PAIRS_MAX]; /* copied */
     size_t pair_count;
     char *client_ca_file;
+    bool strict;
     pthread_mutex_t mutex;                  /* guards what follows */
     struct tls_set *set;                    /* in force */
     struct ticket_key tickets[TICKET_KEYS]; /* newest first */
@@ -43,6 +45,9 @@ struct tls_server {
 };
 
 struct tls_client {
+    char *ca_file, *cert_file, *key_file; /* copied; NULL: not given */
+    bool strict;
+    pthread_mutex_t mutex; /* guards the context, which is replaced as a whole */
     SSL_CTX *context;
 };
 
@@ -180,14 +185,16 @@ static int no_passphrase(char *out, int size, int writing, void *arg) {
     return 0;
 }
 
-static SSL_CTX *context_new(const SSL_METHOD *method) {
+static SSL_CTX *context_new(const SSL_METHOD *method, bool strict) {
     SSL_CTX *c = SSL_CTX_new(method);
     CHECK(c != NULL);
-    CHECK(SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) == 1);
+    CHECK(SSL_CTX_set_min_proto_version(c, strict ? TLS1_3_VERSION : TLS1_2_VERSION) == 1);
     CHECK(SSL_CTX_set_cipher_list(c, CIPHERS) == 1);
     SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS);
+    if (strict) /* the authority's own certificate is there already, or it is another's */
+        SSL_CTX_set_mode(c, SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(c, no_passphrase);
     return c;
@@ -221,22 +228,57 @@ static int ask_clients(SSL_CTX *c, const char *ca_file, char error[TLS_ERROR_BYT
     return 0;
 }
 
+static int verify_own(SSL_CTX *c, int purpose) {
+    X509_STORE_CTX *v = X509_STORE_CTX_new();
+    STACK_OF(X509) *chain = NULL;
+    CHECK(v != NULL);
+    SSL_CTX_get0_chain_certs(c, &chain);
+    CHECK(X509_STORE_CTX_init(v, SSL_CTX_get_cert_store(c), SSL_CTX_get0_certificate(c), chain) ==
+          1);
+    X509_STORE_CTX_set_flags(v, X509_V_FLAG_NO_CHECK_TIME);
+    CHECK(X509_STORE_CTX_set_purpose(v, purpose) == 1);
+    int verdict = X509_verify_cert(v) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(v);
+    X509_STORE_CTX_free(v);
+    ERR_clear_error();
+    return verdict;
+}
+
+/* Whether those who trust the same authority would take our certificate, at both ends. Not about
+ * time: an expired one is used, and others refuse it. */
+static int check_own(SSL_CTX *c, const char *cert_file, const char *ca_file,
+                     char error[TLS_ERROR_BYTES]) {
+    int verdict = verify_own(c, X509_PURPOSE_SSL_SERVER);
+    if (verdict == X509_V_OK)
+        verdict = verify_own(c, X509_PURPOSE_SSL_CLIENT);
+    if (verdict == X509_V_OK)
+        return 0;
+    snprintf(error, TLS_ERROR_BYTES, "%s: others that trust %s would refuse it: %s", cert_file,
+             ca_file, X509_verify_cert_error_string(verdict));
+    return -EINVAL;
+}
+
 static int server_context(struct tls_server *s, const struct tls_pair *pair, SSL_CTX **ret,
                           char error[TLS_ERROR_BYTES]) {
     static const unsigned char id[] = "cotidal";
-    SSL_CTX *c = context_new(TLS_server_method());
+    SSL_CTX *c = context_new(TLS_server_method(), s->strict);
     int rc = use_pair(c, pair->cert_file, pair->key_file, error);
     if (rc == 0 && s->client_ca_file)
         rc = ask_clients(c, s->client_ca_file, error);
+    if (rc == 0 && s->strict && s->client_ca_file)
+        rc = check_own(c, pair->cert_file, s->client_ca_file, error);
     if (rc < 0) {
         SSL_CTX_free(c);
         return rc;
     }
     SSL_CTX_set_app_data(c, s);
     CHECK(SSL_CTX_set_session_id_context(c, id, sizeof id - 1) == 1);
-    CHECK(SSL_CTX_set_num_tickets(c, 1) == 1);
-    SSL_CTX_set_timeout(c, TLS_TICKET_S);
-    SSL_CTX_set_tlsext_ticket_key_evp_cb(c, on_ticket);
+    CHECK(SSL_CTX_set_num_tickets(c, s->strict ? 0 : 1) == 1);
+    if (s->strict) {
+        SSL_CTX_set_options(c, SSL_OP_NO_TICKET);
+    } else {
+        SSL_CTX_set_timeout(c, TLS_TICKET_S);
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(c, on_ticket);
+    }
     SSL_CTX_set_tlsext_servername_callback(c, on_server_name);
     SSL_CTX_set_alpn_select_cb(c, on_alpn, NULL);
     *ret = c;
@@ -305,6 +347,7 @@ int tls_server_new(const struct tls_server_options *options, struct tls_server *
     struct tls_server *s = xcalloc(1, sizeof *s);
     CHECK(pthread_mutex_init(&s->mutex, NULL) == 0);
     s->pair_count = options->pair_count;
+    s->strict = options->strict;
     for (size_t i = 0; i < s->pair_count; i++) {
         s->pairs[i].cert_file = xstrdup(options->pairs[i].cert_file);
         s->pairs[i].key_file = xstrdup(options->pairs[i].key_file);
@@ -348,23 +391,34 @@ int tls_server_reload(struct tls_server *s, char error[TLS_ERROR_BYTES]) {
     return 0;
 }
 
-static int64_t unix_s(const ASN1_TIME *at) {
+int64_t tls_unix_s(const ASN1_TIME *at) {
     struct tm tm = {0};
     return ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
 }
 
+static void put_ip(struct buf *text, const ASN1_OCTET_STRING *ip) {
+    char out[INET6_ADDRSTRLEN] = "?";
+    int size = ASN1_STRING_length(ip);
+    if (size == 4 || size == 16)
+        inet_ntop(size == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(ip), out, sizeof out);
+    buf_append_str(text, out);
+}
+
 /* The names that a certificate is for, or else whom it is about. */
-static void put_names(X509 *cert, char *out, size_t bytes_max) {
+void tls_certificate_names(X509 *cert, char *out, size_t bytes_max) {
     struct buf text = {0};
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     for (int i = 0; names && i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_DNS)
+        if (name->type != GEN_DNS && name->type != GEN_IPADD)
             continue;
         if (text.size > 0)
             buf_append_str(&text, ", ");
-        buf_append(&text, ASN1_STRING_get0_data(name->d.dNSName),
-                   (size_t)ASN1_STRING_length(name->d.dNSName));
+        if (name->type == GEN_DNS)
+            buf_append(&text, ASN1_STRING_get0_data(name->d.dNSName),
+                       (size_t)ASN1_STRING_length(name->d.dNSName));
+        else
+            put_ip(&text, name->d.iPAddress);
     }
     GENERAL_NAMES_free(names);
     if (text.size == 0) {
@@ -384,9 +438,9 @@ size_t tls_server_certificates(struct tls_server *s, struct tls_certificate *ret
         struct tls_certificate *c = &ret_certificates[i];
         X509 *cert = SSL_CTX_get0_certificate(set->contexts[i]);
         snprintf(c->file, sizeof c->file, "%s", set->files[i]);
-        put_names(cert, c->names, sizeof c->names);
-        c->not_before_s = unix_s(X509_get0_notBefore(cert));
-        c->not_after_s = unix_s(X509_get0_notAfter(cert));
+        tls_certificate_names(cert, c->names, sizeof c->names);
+        c->not_before_s = tls_unix_s(X509_get0_notBefore(cert));
+        c->not_after_s = tls_unix_s(X509_get0_notAfter(cert));
     }
     tls_set_unref(set);
     return count;
@@ -395,24 +449,43 @@ size_t tls_server_certificates(struct tls_server *s, struct tls_certificate *ret
 /* ---- clients -----------------------------------------------------------------------------------
  */
 
-int tls_client_new(const struct tls_client_options *options, struct tls_client **ret_client,
-                   char error[TLS_ERROR_BYTES]) {
-    SSL_CTX *c = context_new(TLS_client_method());
+static char *copy(const char *text) {
+    return text ? xstrdup(text) : NULL;
+}
+
+static int client_context(const struct tls_client *t, SSL_CTX **ret, char error[TLS_ERROR_BYTES]) {
+    SSL_CTX *c = context_new(TLS_client_method(), t->strict);
     int rc = 0;
     ERR_clear_error();
-    if (options->ca_file ? SSL_CTX_load_verify_file(c, options->ca_file) != 1
-                         : SSL_CTX_set_default_verify_paths(c) != 1)
-        rc = fail(error, options->ca_file ? options->ca_file : "the system's certificates",
+    if (t->ca_file ? SSL_CTX_load_verify_file(c, t->ca_file) != 1
+                   : SSL_CTX_set_default_verify_paths(c) != 1)
+        rc = fail(error, t->ca_file ? t->ca_file : "the system's certificates",
                   "not certificates in PEM that can be read");
-    if (rc == 0 && options->cert_file)
-        rc = use_pair(c, options->cert_file, options->key_file, error);
+    if (rc == 0 && t->cert_file)
+        rc = use_pair(c, t->cert_file, t->key_file, error);
     if (rc < 0) {
         SSL_CTX_free(c);
         return rc;
     }
     SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);
-    *ret_client = xcalloc(1, sizeof **ret_client);
-    (*ret_client)->context = c;
+    *ret = c;
+    return 0;
+}
+
+int tls_client_new(const struct tls_client_options *options, struct tls_client **ret_client,
+                   char error[TLS_ERROR_BYTES]) {
+    struct tls_client *c = xcalloc(1, sizeof *c);
+    CHECK(pthread_mutex_init(&c->mutex, NULL) == 0);
+    c->ca_file = copy(options->ca_file);
+    c->cert_file = copy(options->cert_file);
+    c->key_file = copy(options->key_file);
+    c->strict = options->strict;
+    int rc = client_context(c, &c->context, error);
+    if (rc < 0) {
+        tls_client_free(c);
+        return rc;
+    }
+    *ret_client = c;
     return 0;
 }
 
@@ -420,11 +493,31 @@ void tls_client_free(struct tls_client *c) {
     if (!c)
         return;
     SSL_CTX_free(c->context);
+    free(c->ca_file);
+    free(c->cert_file);
+    free(c->key_file);
+    pthread_mutex_destroy(&c->mutex);
     free(c);
 }
 
-SSL_CTX *tls_client_context(const struct tls_client *c) {
-    return c->context;
+int tls_client_reload(struct tls_client *c, char error[TLS_ERROR_BYTES]) {
+    SSL_CTX *fresh;
+    int rc = client_context(c, &fresh, error);
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&c->mutex);
+    SSL_CTX *old = c->context;
+    c->context = fresh;
+    pthread_mutex_unlock(&c->mutex);
+    SSL_CTX_free(old); /* connections that are there hold it */
+    return 0;
+}
+
+SSL *tls_client_ssl(struct tls_client *c) {
+    pthread_mutex_lock(&c->mutex);
+    SSL *ssl = SSL_new(c->context);
+    pthread_mutex_unlock(&c->mutex);
+    return ssl;
 }
 
 /* ---- ALPN --------------------------------------------------------------------------------------

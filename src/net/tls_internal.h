@@ -12,7 +12,12 @@ SSL_CTX *tls_set_context(const struct tls_set *set, size_t i);
 /* The context for that server name, or the first. */
 SSL_CTX *tls_set_find(const struct tls_set *set, const char *name);
 
-SSL_CTX *tls_client_context(const struct tls_client *c);
+/* The names and addresses that a certificate is for, or else its subject. */
+void tls_certificate_names(X509 *cert, char *out, size_t bytes_max);
+int64_t tls_unix_s(const ASN1_TIME *at);
+
+/* A new connection with what is in force; the caller's. */
+SSL *tls_client_ssl(struct tls_client *c);
 
 /* By contexts, for the stream that an SSL belongs to. */
 struct tls_set *tls_stream_set(SSL *ssl);

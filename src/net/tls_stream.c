@@ -17,6 +17,7 @@ enum {
     /* Encrypted at a time, and how much may wait below before we stop. */
     PIECE_BYTES = 64 * 1024,
     BELOW_BYTES = 256 * 1024,
+    COMPACT_BYTES = 1024 * 1024,
 };
 
 /*   HANDSHAKE --> OPEN --> SHUT --> CLOSING
@@ -32,7 +33,9 @@ struct tls_stream {
     struct tls_set *set; /* of a server: what it was made from */
     uint8_t state;
     bool shutdown_asked;
+    bool heard;          /* the first byte came */
     bool eof;            /* close_notify came */
+    bool cut_short;      /* the peer ended it during the handshake, without an alert */
     bool kept;           /* something had to wait: on_drain will come */
     int error;           /* what on_close will say; 0: what the stream below says */
     const char *failure; /* in words; static */
@@ -217,6 +220,11 @@ static void tls_write(struct stream *s, struct slice bytes) {
         size_t done = encrypt(t, bytes);
         bytes = slice_of(bytes.data + done, bytes.size - done);
     }
+    /* What has gone is given up now and then, also when something always waits. */
+    if (t->waiting_at > COMPACT_BYTES && t->waiting_at > t->waiting.size / 2) {
+        buf_consume(&t->waiting, t->waiting_at);
+        t->waiting_at = 0;
+    }
     if (bytes.size > 0)
         buf_append_slice(&t->waiting, bytes);
     t->kept = t->waiting.size > 0 || stream_pending_bytes(t->below) > 0;
@@ -326,10 +334,21 @@ static void handshake(struct tls_stream *t) {
     on_below_drain(t); /* what was written meanwhile */
 }
 
+/* The first record is a handshake or an alert (RFC 8446 section 5.1). OpenSSL would find other
+ * words for anything else, as it looks like to it. */
+static bool begins_tls(struct slice bytes) {
+    return bytes.data[0] == 22 || bytes.data[0] == 21;
+}
+
 static void on_below_read(void *ctx, struct slice bytes) {
     struct tls_stream *t = ctx;
     if (t->state > STATE_OPEN)
         return;
+    if (!t->heard && bytes.size > 0 && !begins_tls(bytes)) {
+        fail(t, "the peer does not speak TLS");
+        return;
+    }
+    t->heard = true;
     t->in = bytes;
     if (t->state == STATE_HANDSHAKE)
         handshake(t);
@@ -340,14 +359,18 @@ static void on_below_read(void *ctx, struct slice bytes) {
 
 static void on_below_eof(void *ctx) {
     struct tls_stream *t = ctx;
-    if (t->state == STATE_HANDSHAKE)
+    if (t->state == STATE_HANDSHAKE) {
+        t->cut_short = true;
         fail(t, "the peer ended the connection during the handshake");
-    else if (t->state == STATE_OPEN && !t->eof)
+    } else if (t->state == STATE_OPEN && !t->eof) {
         fail(t, "the peer ended the connection without close_notify");
+    }
 }
 
 static void on_below_close(void *ctx, int error) {
     struct tls_stream *t = ctx;
+    t->cut_short |=
+        t->state == STATE_HANDSHAKE && (error == 0 || error == -ECONNRESET || error == -EPIPE);
     t->state = STATE_CLOSING;
     if (t->base.handler && t->base.handler->on_close)
         t->base.handler->on_close(t->base.ctx, t->error ? t->error : error);
@@ -400,7 +423,8 @@ static const struct stream_ops tls_ops = {
     .protocol = tls_protocol,
 };
 
-static struct tls_stream *tls_new(SSL_CTX *context, struct stream *below, const char *alpn,
+/* Takes the SSL. */
+static struct tls_stream *tls_new(SSL *ssl, struct stream *below, const char *alpn,
                                   tls_ready_fn ready, void *ctx) {
     struct tls_stream *t = xcalloc(1, sizeof *t);
     t->base.ops = &tls_ops;
@@ -409,7 +433,7 @@ static struct tls_stream *tls_new(SSL_CTX *context, struct stream *below, const 
     t->failure = "";
     t->ready = ready;
     t->ready_ctx = ctx;
-    t->ssl = SSL_new(context);
+    t->ssl = ssl;
     CHECK(t->ssl != NULL);
     SSL_set_app_data(t->ssl, t);
     BIO *bio = bio_new(t);
@@ -421,7 +445,7 @@ static struct tls_stream *tls_new(SSL_CTX *context, struct stream *below, const 
 struct stream *tls_accept(struct tls_server *s, struct stream *below, const char *alpn,
                           tls_ready_fn ready, void *ctx) {
     struct tls_set *set = tls_server_set(s);
-    struct tls_stream *t = tls_new(tls_set_context(set, 0), below, alpn, ready, ctx);
+    struct tls_stream *t = tls_new(SSL_new(tls_set_context(set, 0)), below, alpn, ready, ctx);
     t->set = set;
     SSL_set_accept_state(t->ssl);
     return &t->base;
@@ -436,7 +460,7 @@ static bool is_address(const char *host) {
 struct stream *tls_connect(struct tls_client *c, struct stream *below, const char *host,
                            const char *alpn, tls_ready_fn ready, void *ctx) {
     unsigned char protocols[256];
-    struct tls_stream *t = tls_new(tls_client_context(c), below, alpn, ready, ctx);
+    struct tls_stream *t = tls_new(tls_client_ssl(c), below, alpn, ready, ctx);
     size_t size = tls_alpn_encode(alpn, protocols);
     if (size > 0)
         CHECK(SSL_set_alpn_protos(t->ssl, protocols, (unsigned)size) == 0);
@@ -465,6 +489,14 @@ const char *tls_version(const struct stream *s) {
 
 const char *tls_failure(const struct stream *s) {
     return tls_of(s)->failure;
+}
+
+bool tls_cut_short(const struct stream *s) {
+    return tls_of(s)->cut_short;
+}
+
+bool tls_is_client(const struct stream *s) {
+    return SSL_is_server(tls_of(s)->ssl) == 0;
 }
 
 bool tls_peer_is(const struct stream *s, const char *host) {

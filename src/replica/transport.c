@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/rand.h"
+#include "net/tls_peer.h"
 #include "proto/link.h"
 #include "replica/wire.h"
 
@@ -20,6 +21,7 @@ enum {
     LINK_QUEUE_BYTES_MAX = 512 << 20,
     RETRY_MIN_MS = 20,
     RETRY_MAX_MS = 1000,
+    STOOD_MS = 1000, /* a connection that stood for so long was taken by the other side */
     USER_TIMEOUT_MS = 5000,
     CONNECTIONS_MAX = 4096,
     GREETING_MS = 5000,
@@ -61,9 +63,11 @@ struct outbound {
     char address[MEMBER_ADDRESS_BYTES_MAX];
     struct stream *stream; /* NULL: not connected */
     bool connected;
+    uint64_t connected_ms; /* since when */
     uint64_t retry_at_ms;
     uint32_t retry_ms;
     bool abandoned; /* being closed for another address */
+    char told[96];  /* why it was refused, as the log has it */
 };
 
 struct transport {
@@ -73,6 +77,7 @@ struct transport {
     char advertise[MEMBER_ADDRESS_BYTES_MAX];
     struct node *node;
     struct listener *listener;
+    struct tls_peer *tls; /* NULL: plain */
     struct list inbound, outbound;
     uint32_t inbound_count, ungreeted_count;
     uint32_t greeting_ms, ungreeted_max;
@@ -160,6 +165,12 @@ static void inbound_greet(struct inbound *c, struct slice payload) {
         inbound_bad(c, "a node of another cluster");
         return;
     }
+    char address[MEMBER_ADDRESS_BYTES_MAX] = "";
+    memcpy(address, hello.address.data, hello.address.size);
+    if (tls_is(c->stream) && !tls_peer_is_at(c->stream, address)) {
+        inbound_bad(c, "its certificate is not for the host of the address that it gives");
+        return;
+    }
     if (!sender_is_newer(t, &hello)) {
         inbound_bad(c, "an older connection than one that was here already");
         return;
@@ -171,7 +182,7 @@ static void inbound_greet(struct inbound *c, struct slice payload) {
             inbound_close(old);
     }
     c->peer_id = hello.node_id;
-    memcpy(c->address, hello.address.data, hello.address.size);
+    memcpy(c->address, address, sizeof c->address);
 }
 
 static void inbound_peer_bytes(struct inbound *c, struct slice *in) {
@@ -197,6 +208,11 @@ static void inbound_peer_bytes(struct inbound *c, struct slice *in) {
         inbound_bad(c, "malformed frame");
 }
 
+/* A ClientHello, where plain bytes were expected (RFC 8446 section 5.1). */
+static bool preface_is_tls(struct slice preface) {
+    return preface.data[0] == 22 && preface.data[1] == 3;
+}
+
 static void inbound_preface(struct inbound *c, struct slice *in) {
     struct slice preface = slice_of(in->data, PREFACE_BYTES);
     in->data += PREFACE_BYTES;
@@ -209,7 +225,9 @@ static void inbound_preface(struct inbound *c, struct slice *in) {
     } else if (slice_equal_str(preface, WIRE_PREFACE) && c->owner->node) {
         c->kind = INBOUND_PEER;
     } else {
-        inbound_bad(c, c->owner->node ? "unknown preface" : "still starting");
+        inbound_bad(c, !c->owner->node           ? "still starting"
+                       : preface_is_tls(preface) ? "it speaks TLS, and --peer-cert is not set here"
+                                                 : "unknown preface");
     }
 }
 
@@ -255,6 +273,12 @@ static void inbound_on_read(void *ctx, struct slice bytes) {
 
 static void inbound_on_close(void *ctx, int error) {
     struct inbound *c = ctx;
+    const char *refusal = c->greeted ? "" : tls_peer_refusal(c->stream);
+    if (*refusal) {
+        c->owner->protocol_errors++;
+        log_warn("connection-refused", "peer=%s reason=%s", stream_peer(c->stream),
+                 log_quote(slice_str(refusal)));
+    }
     if (c->link)
         node_link_closed(c->link);
     inbound_greeted(c);
@@ -294,8 +318,10 @@ static void transport_take(struct transport *t, struct stream *s, bool greeted) 
         inbound_bad(longest_ungreeted(t), "too many connections without a greeting");
 }
 
+/* A handshake counts as a greeting that has not come: bounded in time and number like it. */
 static void transport_on_accept(void *ctx, struct stream *s) {
-    transport_take(ctx, s, false);
+    struct transport *t = ctx;
+    transport_take(t, t->tls ? tls_peer_accept(t->tls, s) : s, false);
 }
 
 /* Closes those that say nothing, and those that end and do not take what they are owed. */
@@ -323,11 +349,26 @@ static void outbound_on_read(void *ctx, struct slice bytes) {
     /* Nodes answer over their own connection to us; this one only sends. */
 }
 
+/* Once for each reason, until a connection has stood. */
+static void outbound_say_refused(struct outbound *o, const char *why) {
+    if (strncmp(o->told, why, sizeof o->told - 1) == 0)
+        return;
+    snprintf(o->told, sizeof o->told, "%s", why);
+    log_warn("peer-refused", "peer=%llu address=%s reason=%s", (unsigned long long)o->id,
+             log_quote(slice_str(o->address)), log_quote(slice_str(why)));
+}
+
 static void outbound_on_close(void *ctx, int error) {
     struct outbound *o = ctx;
     if (o->abandoned) {
         free(o);
         return;
+    }
+    if (o->connected && loop_now_ms(o->owner->loop) - o->connected_ms >= STOOD_MS) {
+        o->retry_ms = RETRY_MIN_MS;
+        o->told[0] = 0;
+    } else if (*tls_peer_refusal(o->stream)) {
+        outbound_say_refused(o, tls_peer_refusal(o->stream));
     }
     if (o->connected)
         log_debug("peer-disconnected", "peer=%llu error=%d", (unsigned long long)o->id, error);
@@ -345,12 +386,15 @@ static const struct stream_handler outbound_handler = {.on_read = outbound_on_re
 static void outbound_on_connect(void *ctx, struct stream *s) {
     struct outbound *o = ctx;
     o->connected = true;
-    o->retry_ms = RETRY_MIN_MS;
+    o->connected_ms = loop_now_ms(o->owner->loop);
 }
 
 static void outbound_open(struct outbound *o) {
     struct transport *t = o->owner;
-    o->stream = tcp_connect(t->loop, o->address, USER_TIMEOUT_MS, outbound_on_connect, o);
+    o->stream =
+        tcp_connect(t->loop, o->address, USER_TIMEOUT_MS, t->tls ? NULL : outbound_on_connect, o);
+    if (t->tls)
+        o->stream = tls_peer_connect(t->tls, o->stream, o->address, outbound_on_connect, o);
     stream_set_handler(o->stream, &outbound_handler, o);
     struct buf b = {0};
     buf_append_str(&b, WIRE_PREFACE);
@@ -470,6 +514,7 @@ static void transport_on_wake(void *ctx) {
 int transport_new(const struct transport_options *options, struct transport **ret_transport) {
     struct transport *t = xcalloc(1, sizeof *t);
     t->loop = options->loop;
+    t->tls = options->tls;
     t->greeting_ms = options->greeting_ms ? options->greeting_ms : GREETING_MS;
     t->ungreeted_max = options->ungreeted_max ? options->ungreeted_max : UNGREETED_MAX;
     list_init(&t->inbound);

@@ -6,6 +6,11 @@
  * dropped. Which one is newer the greeting says: it counts the starts of the node and the
  * connections of that start. An older one that is read late is refused.
  *
+ * With `tls` whoever connects over the network must speak TLS and show a certificate of the
+ * cluster's authority (net/tls_peer.h), and so do we: plain connections are refused. A node, by its
+ * greeting, must have one for the host of the address that it gives. What comes from this process
+ * is plain.
+ *
  * Who connects and does not say who it is gets five seconds, and only so many may do that at once.
  *
  * All calls on the replica thread, but transport_adopt().
@@ -16,6 +21,7 @@
 #include "replica/node.h"
 
 struct transport;
+struct tls_peer;
 
 struct transport_options {
     struct loop *loop;
@@ -24,6 +30,7 @@ struct transport_options {
     uint32_t ungreeted_max; /* connections at once; of more, those that waited longest are closed;
                                0: 256 */
     const char *advertise;  /* our peer address, sent in HELLO; NULL: the listening one */
+    struct tls_peer *tls;   /* borrowed; NULL: plain */
 };
 
 int transport_new(const struct transport_options *options,

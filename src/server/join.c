@@ -86,9 +86,10 @@ static void join_ask(void *ctx) {
     upstream_submit(upstream_net_upstream(j->net), &j->request);
 }
 
-bool join_cluster(const char *nodes, const char *peer_address, struct identity *ret_id) {
+bool join_cluster(const char *nodes, const char *peer_address, struct tls_peer *tls,
+                  struct identity *ret_id) {
     struct join_attempt j = {.peer_address = peer_address, .id = ret_id, .reason = "no answer"};
-    struct upstream_net_options options = {0};
+    struct upstream_net_options options = {.tls = tls};
     const char **seeds = split_list(nodes, &options.upstream.seed_count);
     options.upstream.seeds = seeds;
     CHECK(loop_new(&j.loop) == 0);
@@ -106,8 +107,8 @@ bool join_cluster(const char *nodes, const char *peer_address, struct identity *
     if (!j.joined)
         fprintf(stderr,
                 "cotidal: could not join %s: %s\n"
-                "cotidal: check that a node listens there (--peer) and that a majority of its "
-                "voters is up\n",
+                "cotidal: check that a node listens there (--peer), that a majority of its voters "
+                "is up, and that --peer-cert is set for both or for neither\n",
                 nodes, j.reason);
     return j.joined;
 }

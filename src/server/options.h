@@ -41,6 +41,11 @@ struct option_list {
     X(cert, LIST, "cert", "FILE", ROLES_CLIENTS, "",                                               \
       "certificate with its chain (PEM); again for further names, each with its --key")            \
     X(key, LIST, "key", "FILE", ROLES_CLIENTS, "", "key of the --cert at the same place (PEM)")    \
+    X(peer_cert, TEXT, "peer-cert", "FILE", ROLES_ALL, "",                                         \
+      "between nodes and web servers: TLS, with this certificate (PEM; see cotidal cert)")         \
+    X(peer_key, TEXT, "peer-key", "FILE", ROLES_ALL, "", "key of --peer-cert (PEM)")               \
+    X(peer_ca, TEXT, "peer-ca", "FILE", ROLES_ALL, "",                                             \
+      "the authority that must have signed the certificates of the others (PEM)")                  \
     X(advertise, TEXT, "advertise", "HOST:PORT", ROLES_DATA, "",                                   \
       "what others reach --peer at, when that differs from the address it listens on")             \
     X(join, TEXT, "join", "HOST:PORT,...", ROLES_DATA, "",                                         \

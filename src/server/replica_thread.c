@@ -226,10 +226,12 @@ static void *replica_main(void *arg) {
 
 /* ---- life ---- */
 
-struct replica_thread *replica_thread_prepare(const struct server_options *o) {
+struct replica_thread *replica_thread_prepare(const struct server_options *o,
+                                              struct tls_peer *tls) {
     struct replica_thread *t = xcalloc(1, sizeof *t);
     t->options = *o;
-    struct transport_options transport = {.advertise = *o->advertise ? o->advertise : NULL};
+    struct transport_options transport = {.advertise = *o->advertise ? o->advertise : NULL,
+                                          .tls = tls};
     if (!address_parse(o->peer, &transport.listen)) {
         fprintf(stderr, "cotidal: --peer %s is not an address: expected HOST:PORT\n", o->peer);
         goto fail;

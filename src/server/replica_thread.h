@@ -1,5 +1,6 @@
 /* The database node of a process: its thread, loop, disk and network around struct node. */
 #pragma once
+#include "net/tls_peer.h"
 #include "replica/identity.h"
 #include "replica/node.h"
 #include "replica/transport.h"
@@ -7,8 +8,9 @@
 
 struct replica_thread;
 
-/* Locks the data folder and listens on the peer port. Errors are said on stderr; NULL then. */
-struct replica_thread *replica_thread_prepare(const struct server_options *o);
+/* Locks the data folder and listens on the peer port, with TLS unless `tls` (borrowed) is NULL.
+ * Errors are said on stderr; NULL then. */
+struct replica_thread *replica_thread_prepare(const struct server_options *o, struct tls_peer *tls);
 /* Our peer address as others reach it; the port is known from prepare on. */
 /* What the node says of itself to other threads; lives as long as the replica thread's struct. */
 const struct node_gauges *replica_thread_gauges(const struct replica_thread *t);

@@ -57,19 +57,22 @@ static const char *asked_address(const struct server_options *o, size_t which) {
 /* Without credentials only this machine may come in (docs/threat-model.md). */
 static bool address_allowed(const struct server_options *o, const char *option, const char *text) {
     struct address a;
+    bool peer = strcmp(option, "--peer") == 0;
     if (is_off(text))
         return true;
     if (!address_parse(text, &a)) {
         fprintf(stderr, "cotidal: %s %s is not an address: expected HOST:PORT\n", option, text);
         return false;
     }
-    if (o->insecure || address_is_loopback(&a))
+    if (o->insecure || address_is_loopback(&a) || (peer && *o->peer_ca))
         return true;
-    fprintf(stderr,
-            "cotidal: %s %s can be reached by other machines, and no credentials are configured\n"
-            "cotidal: bind to 127.0.0.1 instead, or add --insecure if you trust everything on that "
-            "network\n",
-            option, text);
+    fprintf(
+        stderr,
+        "cotidal: %s %s can be reached by other machines, and no credentials are configured\n"
+        "cotidal: bind to 127.0.0.1 instead, %sor add --insecure if you trust everything on that "
+        "network\n",
+        option, text,
+        peer ? "or give --peer-cert, --peer-key and --peer-ca (cotidal cert makes them), " : "");
     return false;
 }
 
@@ -142,7 +145,8 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
                                   .seed_count = seed_count,
                                   .gate = s->replica ? replica_thread_gate(s->replica) : NULL},
                      .connect_local = connect_local,
-                     .ctx = s},
+                     .ctx = s,
+                     .tls = s->tls.peer},
         .shared = s->shared,
         .loop = s->one_thread ? replica_thread_loop(s->replica) : NULL,
     };
@@ -233,7 +237,7 @@ static bool find_identity(struct server *s) {
     if (rc == 0) {
         /* A node of before: nothing to decide. */
     } else if (*o->join) {
-        if (!join_cluster(o->join, replica_thread_address(s->replica), &s->id))
+        if (!join_cluster(o->join, replica_thread_address(s->replica), s->tls.peer, &s->id))
             return false;
     } else {
         s->id = (struct identity){.node_id = 1, .bootstrap = true};
@@ -275,7 +279,7 @@ static bool start(struct server *s) {
     const struct server_options *o = s->o;
     if (!addresses_allowed(o) || !tls_setup_init(&s->tls, o))
         return false;
-    if ((o->role & ROLES_DATA) && !(s->replica = replica_thread_prepare(o)))
+    if ((o->role & ROLES_DATA) && !(s->replica = replica_thread_prepare(o, s->tls.peer)))
         return false;
     if (!open_gateways(s))
         return false;

@@ -158,7 +158,7 @@ def test_strangers(tls):
 
 def test_expiry_is_shown(tls):
     shown = {c["names"]: c["expires_s"] for c in tls.status()["gateway"]["certificates"]}
-    assert 29 * 86400 < shown["localhost, a.example"] <= 30 * 86400
+    assert 29 * 86400 < shown["localhost, a.example, 127.0.0.1"] <= 30 * 86400
     assert 4 * 86400 < shown["b.example, *.b.example"] <= 5 * 86400
     metrics = tls.http("GET", "/_/metrics").body.decode()
     seconds = int(metrics.split("\ncotidal_tls_certificate_expiry_seconds ")[1].split("\n")[0])

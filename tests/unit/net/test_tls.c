@@ -288,6 +288,47 @@ static void test_back_pressure(void **state) {
     tls_server_free(s);
 }
 
+/* What waits below goes, and what comes then waits again. */
+static void drain_once(struct fake_stream *f) {
+    buf_append_slice(&f->written, buf_slice(&f->held));
+    buf_reset(&f->held);
+    f->base.handler->on_drain(f->base.ctx);
+}
+
+/* The other side always reads a little less than what is written: all comes, in order, and what has
+ * gone is given up on the way. */
+static void test_always_behind(void **state) {
+    struct tls_server *s = server_new(NULL);
+    struct tls_client *c = client_new(path("ca.pem"), NULL, NULL);
+    static uint32_t piece[125000];
+    uint32_t next = 0;
+    struct pair p;
+    pair_begin(&p, s, c, "a.example", "");
+    talk(&p, SIZE_MAX);
+    fake_stream_block(p.server.below);
+    for (int i = 0; i < 40; i++) {
+        for (size_t k = 0; k < ARRAY_COUNT(piece); k++)
+            piece[k] = next++;
+        stream_write(p.server.s, slice_of(piece, sizeof piece));
+        drain_once(p.server.below);
+        talk(&p, 65536);
+        assert_true(stream_pending_bytes(p.server.s) > 0);
+    }
+    fake_stream_unblock(p.server.below);
+    talk(&p, SIZE_MAX);
+    assert_int_equal(stream_pending_bytes(p.server.s), 0);
+    assert_int_equal(p.client.got.size, 40 * sizeof piece);
+    for (uint32_t k = 0; k < next; k++) {
+        uint32_t got;
+        memcpy(&got, p.client.got.data + 4 * (size_t)k, 4);
+        assert_int_equal(got, k);
+    }
+    assert_int_equal(p.server.drains, 1);
+    pair_end(&p);
+    tls_client_free(c);
+    tls_server_free(s);
+}
+
 static void test_ends(void **state) {
     struct tls_server *s = server_new(NULL);
     struct tls_client *c = client_new(path("ca.pem"), NULL, NULL);
@@ -665,17 +706,12 @@ static void test_tickets(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_talk),
-        cmocka_unit_test(test_one_read),
-        cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_client_certificates),
-        cmocka_unit_test(test_reload),
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_certificates),
-        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_talk),          cmocka_unit_test(test_one_read),
+        cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_always_behind),
+        cmocka_unit_test(test_ends),          cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_names),         cmocka_unit_test(test_client_certificates),
+        cmocka_unit_test(test_reload),        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_certificates),  cmocka_unit_test(test_versions),
         cmocka_unit_test(test_tickets),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,5 +1,5 @@
 /* The network of a node on a real loop over loopback: who is let in, what ends a connection, and
- * what a node's own connections say first. */
+ * what a node's own connections say first. All of it twice: plain, and over TLS. */
 #include "../net/net_test.h"
 
 #include <ftw.h>
@@ -8,12 +8,18 @@
 #include <sys/stat.h>
 
 #include "mem_disk.h"
+#include "net/cert.h"
+#include "net/tls_peer.h"
 #include "proto/link.h"
 #include "replica/node_internal.h"
 #include "replica/transport.h"
 
 static const uint8_t CLUSTER[16] = "cluster of tests";
 static const uint8_t OTHER_CLUSTER[16] = "another cluster!";
+
+/* Of both ends, when the tests run over TLS. */
+static struct tls_peer *tls;
+static char tls_folder[] = "/tmp/cotidal-transport-tls-XXXXXX";
 
 /* A bootstrapped node behind a transport. */
 struct server {
@@ -92,6 +98,7 @@ static struct server *server_with(bool with_node, uint32_t greeting_ms, uint32_t
     struct transport_options options = {.loop = s->runner->loop,
                                         .greeting_ms = greeting_ms,
                                         .ungreeted_max = ungreeted_max,
+                                        .tls = tls,
                                         .listen = {.host = "127.0.0.1", .port = 0}};
     assert_int_equal(transport_new(&options, &s->transport), 0);
     assert_true(transport_port(s->transport) != 0);
@@ -154,14 +161,20 @@ static void end_on_close(void *ctx, int error) {
 }
 static const struct stream_handler end_handler = {.on_read = end_on_read, .on_close = end_on_close};
 
-static struct end *end_connect(struct server *s) {
+static struct end *end_connect_with(struct server *s, struct tls_peer *with) {
     struct end *e = xcalloc(1, sizeof *e);
     char address[32];
     snprintf(address, sizeof address, "127.0.0.1:%u", transport_port(s->transport));
     e->server = s;
     e->stream = tcp_connect(s->runner->loop, address, 0, NULL, NULL);
+    if (with)
+        e->stream = tls_peer_connect(with, e->stream, address, NULL, NULL);
     stream_set_handler(e->stream, &end_handler, e);
     return e;
+}
+
+static struct end *end_connect(struct server *s) {
+    return end_connect_with(s, tls);
 }
 
 static void end_free(struct end *e) {
@@ -227,8 +240,8 @@ static void other_on_accept(void *ctx, struct stream *stream) {
     assert_true(o->count < ARRAY_COUNT(o->accepted));
     struct end *e = xcalloc(1, sizeof *e);
     e->server = o->server;
-    e->stream = stream;
-    stream_set_handler(stream, &end_handler, e);
+    e->stream = tls ? tls_peer_accept(tls, stream) : stream;
+    stream_set_handler(e->stream, &end_handler, e);
     o->accepted[o->count++] = e;
 }
 
@@ -663,7 +676,125 @@ static void test_a_node_that_goes_with_its_links_open(void **state) {
     server_free(s);
 }
 
+/* ---- TLS ---- */
+
+static struct tls_peer *make_peer(const char *name) {
+    char error[TLS_ERROR_BYTES], cert[128], key[128], ca[128];
+    snprintf(cert, sizeof cert, "%s/%s.pem", tls_folder, name);
+    snprintf(key, sizeof key, "%s/%s.key", tls_folder, name);
+    snprintf(ca, sizeof ca, "%s/ca.pem", tls_folder);
+    const struct tls_peer_options options = {.cert_file = cert, .key_file = key, .ca_file = ca};
+    struct tls_peer *p;
+    if (cert_make_node(tls_folder, tls_folder, name, NULL, 0, 1, error) < 0 ||
+        tls_peer_new(&options, &p, error) < 0)
+        fail_msg("%s", error);
+    return p;
+}
+
+static int tls_setup(void **state) {
+    char error[TLS_ERROR_BYTES];
+    CHECK(mkdtemp(tls_folder) != NULL);
+    CHECK(cert_make_authority(tls_folder, "tests", 1, error) == 0);
+    tls = make_peer("127.0.0.1");
+    return 0;
+}
+
+static int tls_teardown(void **state) {
+    tls_peer_free(tls);
+    tls = NULL;
+    nftw(tls_folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    return 0;
+}
+
+/* Over the network nobody gets in without TLS, whatever they say. */
+static void test_tls_plain_is_refused(void **state) {
+    struct server *s = server_new(true);
+    for (int which = 0; which < 3; which++) {
+        struct end *e = end_connect_with(s, NULL);
+        struct buf b = {0};
+        if (which == 0)
+            put_hello(&b, 2, CLUSTER, "127.0.0.1:1");
+        else if (which == 1)
+            put_link_hello(&b, 9);
+        else
+            buf_append_str(&b, "GET / HTTP/1.1\r\n\r\n");
+        say(e, &b);
+        expect_closed(e);
+    }
+    assert_int_equal(s->node->link_count, 0);
+    server_free(s);
+}
+
+/* And who speaks it to a node that does not, neither. */
+static void test_tls_to_a_plain_node(void **state) {
+    struct tls_peer *ours = tls;
+    tls = NULL;
+    struct server *s = server_new(true);
+    tls = ours;
+    struct end *e = end_connect(s);
+    struct buf b = {0};
+    put_hello(&b, 2, CLUSTER, "127.0.0.1:1");
+    say(e, &b);
+    expect_closed(e);
+    server_free(s);
+}
+
+/* A node speaks for the host of its certificate only; a web server, which names none, is let in. */
+static void test_tls_a_node_of_another_host(void **state) {
+    struct server *s = server_new(true);
+    struct tls_peer *other = make_peer("other.example");
+    static const char *const addresses[] = {"127.0.0.1:1", "more.example:1", ":1", "other.example"};
+    struct buf b = {0};
+    for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
+        struct end *e = end_connect_with(s, other);
+        put_hello(&b, 2, CLUSTER, addresses[i]);
+        say(e, &b);
+        expect_closed(e);
+    }
+    struct end *peer = end_connect_with(s, other), *link = end_connect_with(s, other);
+    put_hello(&b, 2, CLUSTER, "other.example:1");
+    say(peer, &b);
+    put_link_hello(&b, 9);
+    say(link, &b);
+    expect_link(link);
+    assert_false(peer->closed);
+    end_free(peer);
+    end_free(link);
+    server_free(s);
+    tls_peer_free(other);
+}
+
+/* Our own connection to a node whose certificate is for somebody else brings it nothing. */
+static void test_tls_a_false_node(void **state) {
+    struct server *s = server_new(true);
+    struct tls_peer *ours = tls, *other = make_peer("other.example");
+    struct other o;
+    other_init(&o, s);
+    struct end *e = end_connect(s);
+    struct buf b = {0};
+    put_hello(&b, 2, CLUSTER, o.address);
+    tls = other; /* what o accepts with */
+    put_check(&b, 1);
+    say(e, &b);
+    while (o.count == 0)
+        run_until(s->runner, &(const bool){true});
+    run_until(s->runner, &o.accepted[0]->closed);
+    assert_false(o.greeted);
+    assert_int_equal(o.accepted[0]->got.size, 0);
+    tls = ours;
+    end_free(e);
+    other_fini(&o);
+    server_free(s);
+    tls_peer_free(other);
+}
+
 int main(void) {
+    const struct CMUnitTest tls_tests[] = {
+        cmocka_unit_test(test_tls_plain_is_refused),
+        cmocka_unit_test(test_tls_to_a_plain_node),
+        cmocka_unit_test(test_tls_a_node_of_another_host),
+        cmocka_unit_test(test_tls_a_false_node),
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unknown_prefaces),
         cmocka_unit_test(test_still_starting),
@@ -679,5 +810,8 @@ int main(void) {
         cmocka_unit_test(test_a_link_within_the_process),
         cmocka_unit_test(test_a_node_that_goes_with_its_links_open),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
+    failed += cmocka_run_group_tests_name("over TLS", tests, tls_setup, tls_teardown);
+    strcpy(tls_folder + strlen(tls_folder) - 6, "XXXXXX");
+    return failed + cmocka_run_group_tests_name("TLS", tls_tests, tls_setup, tls_teardown);
 }
