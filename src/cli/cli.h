@@ -39,6 +39,7 @@ enum cli_option_set {
     CLI_SET_DEPLOY = 1 << 8,
     CLI_SET_SITE = 1 << 9,
     CLI_SET_CERT = 1 << 10,
+    CLI_SET_TOKEN = 1 << 12,
 };
 
 /* X(field, type, option, environment, value's name or "" for a switch, set, help) */
@@ -49,8 +50,20 @@ enum cli_option_set {
       "print JSON, for machines")                                                                  \
     X(timeout, const char *, "--timeout", "COTIDAL_TIMEOUT", "DURATION", CLI_SET_COMMON,           \
       "how long to wait for an answer (default 15s)")                                              \
-    X(ttl, const char *, "--ttl", "COTIDAL_TTL", "DURATION", CLI_SET_STORE,                        \
-      "the key expires after this time: 30s, 5m, 2h, 7d, 500ms")                                   \
+    X(ttl, const char *, "--ttl", "COTIDAL_TTL", "DURATION", CLI_SET_STORE | CLI_SET_TOKEN,        \
+      "the key, or the token, expires after this time: 30s, 5m, 2h, 7d, 500ms")                    \
+    X(token_file, const char *, "--token-file", "COTIDAL_TOKEN_FILE", "FILE", CLI_SET_COMMON,      \
+      "where the token is that the node asks for (or it is in COTIDAL_TOKEN)")                     \
+    X(token_name, const char *, "--name", "COTIDAL_TOKEN_NAME", "NAME", CLI_SET_TOKEN,             \
+      "what the token is called, and the user's name in AUTH (default token)")                     \
+    X(token_read, const char *, "--read", "COTIDAL_TOKEN_READ", "PATTERN,...", CLI_SET_TOKEN,      \
+      "keys that it may read: a key, or the beginning of keys and a *")                            \
+    X(token_write, const char *, "--write", "COTIDAL_TOKEN_WRITE", "PATTERN,...", CLI_SET_TOKEN,   \
+      "keys that it may write, likewise")                                                          \
+    X(token_admin, const char *, "--admin", "COTIDAL_TOKEN_ADMIN", "", CLI_SET_TOKEN,              \
+      "it may do everything")                                                                      \
+    X(token_deploy, const char *, "--deploy", "COTIDAL_TOKEN_DEPLOY", "", CLI_SET_TOKEN,           \
+      "it may deploy sites")                                                                       \
     X(content_type, const char *, "--content-type", "COTIDAL_CONTENT_TYPE", "TYPE", CLI_SET_STORE, \
       "kept with the value and given back over HTTP")                                              \
     X(if_absent, const char *, "--if-absent", "COTIDAL_IF_ABSENT", "", CLI_SET_STORE,              \
@@ -149,6 +162,8 @@ enum cli_option_set {
     X("member", cli_member, CLI_SET_COMMON, 1, 2, "list|add|remove ID|promote ID|transfer [ID]",   \
       "who belongs to the cluster: show, how to add one, take one out, let one vote, let one "     \
       "lead")                                                                                      \
+    X("token", cli_token, CLI_SET_COMMON | CLI_SET_TOKEN, 1, 2, "create|list|revoke ID|new",       \
+      "who may ask: make a token, list them, take one back; or only make the text of one")         \
     X("backup", cli_backup, CLI_SET_COMMON | CLI_SET_BACKUP, 1, 1, "FILE",                         \
       "copy everything that a running system holds into a file")                                   \
     X("restore", cli_restore, CLI_SET_JSON | CLI_SET_DATA, 1, 1, "FILE",                           \
@@ -187,6 +202,7 @@ int cli_get(const struct cli_args *args);
 int cli_set(const struct cli_args *args);
 int cli_del(const struct cli_args *args);
 int cli_member(const struct cli_args *args);
+int cli_token(const struct cli_args *args);
 int cli_check(const struct cli_args *args);
 int cli_deploy(const struct cli_args *args);
 int cli_sites(const struct cli_args *args);

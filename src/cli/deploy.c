@@ -207,7 +207,7 @@ static int gather(struct deploy *d) {
         code = add_file(d, &d->tree.files[i]);
     progress_end(&d->progress);
     site_manifest_writer_texts(d->writer, buf_slice(&d->tree.headers),
-                               buf_slice(&d->tree.redirects));
+                               buf_slice(&d->tree.redirects), buf_slice(&d->tree.access));
     if (code == CLI_OK && !site_manifest_writer_end(d->writer, &d->manifest)) {
         fputs("cotidal: the site is too large: its list of files and blocks may have 64 MiB and "
               "1,048,576 blocks of 256 KiB\n",

@@ -26,8 +26,9 @@ struct deploy_tree {
     struct deploy_file *files; /* by path */
     size_t count;
     uint64_t bytes;
-    struct buf headers, redirects; /* texts of _headers and _redirects at the top */
-    size_t skipped;                /* hidden files */
+    /* Texts of _headers, _redirects and _access at the top. */
+    struct buf headers, redirects, access;
+    size_t skipped; /* hidden files */
 };
 /* Walks over the folder. Hidden files and folders are left out, but .well-known at the top; links
  * to folders are not followed. */

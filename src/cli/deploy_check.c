@@ -1,7 +1,9 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/deploy.h"
 #include "proto/mime.h"
+#include "proto/site_access.h"
 #include "proto/site_headers.h"
 #include "proto/site_links.h"
 #include "proto/site_redirects.h"
@@ -98,6 +100,19 @@ static int check_links(struct checking *c) {
     return code;
 }
 
+/* 1: it is wrong, and was told. */
+static unsigned check_access(struct slice text) {
+    struct site_access *access = xcalloc(1, sizeof *access);
+    char error[SITE_ACCESS_ERROR_BYTES];
+    bool ok = site_access_parse(text, access, error);
+    if (ok)
+        site_access_fini(access);
+    else
+        fprintf(stderr, "_access: %s\n", error);
+    free(access);
+    return !ok;
+}
+
 int deploy_check(const struct deploy_tree *t, bool links, size_t *ret_broken) {
     struct checking c = {.tree = t, .name = "_headers"};
     struct site_headers *headers = site_headers_parse(buf_slice(&t->headers), on_rule_error, &c);
@@ -112,6 +127,7 @@ int deploy_check(const struct deploy_tree *t, bool links, size_t *ret_broken) {
                                         &c);
     }
     int code = CLI_OK;
+    c.errors += check_access(buf_slice(&t->access));
     if (c.errors > 0) {
         fprintf(stderr, "cotidal: the rules of the site are wrong; nothing was sent\n");
         code = CLI_NO;

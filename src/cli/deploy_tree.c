@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/deploy.h"
+#include "proto/site_access.h"
 #include "proto/site_headers.h"
 #include "proto/site_path.h"
 #include "proto/site_redirects.h"
@@ -25,7 +26,7 @@ static char *join(const char *folder, const char *name) {
     return (char *)b.data;
 }
 
-/* _headers or _redirects: text, not a file of the site. */
+/* _headers, _redirects or _access: text, not a file of the site. */
 static int read_rules(const char *local, size_t bytes_max, struct buf *out) {
     struct stat st;
     if (stat(local, &st))
@@ -77,6 +78,8 @@ static int visit(struct deploy_tree *t, const char *folder, const char *prefix, 
         code = read_rules(local, SITE_HEADERS_BYTES_MAX, &t->headers);
     } else if (top && strcmp(name, "_redirects") == 0) {
         code = read_rules(local, SITE_REDIRECTS_BYTES_MAX, &t->redirects);
+    } else if (top && strcmp(name, "_access") == 0) {
+        code = read_rules(local, SITE_ACCESS_BYTES_MAX, &t->access);
     } else if (S_ISREG(st.st_mode)) {
         return add_file(t, path, local, &st);
     } else if (S_ISDIR(st.st_mode) && !S_ISLNK(link.st_mode)) {
@@ -129,6 +132,7 @@ void deploy_tree_fini(struct deploy_tree *t) {
     free(t->files);
     buf_fini(&t->headers);
     buf_fini(&t->redirects);
+    buf_fini(&t->access);
 }
 
 const struct deploy_file *deploy_tree_find(const struct deploy_tree *t, struct slice path) {

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "proto/access_token.h"
 #include "proto/url.h"
 
 enum { CONNECT_TIMEOUT_MS = 3000, REPLY_TIMEOUT_MS = 15000 };
@@ -120,7 +121,7 @@ static const char *advice_for(long status) {
     switch (status) {
     case 401:
     case 403:
-        return "This node wants credentials, which this version of the command cannot send.";
+        return "Name a token that may do this: COTIDAL_TOKEN=ct_..., or --token-file FILE.";
     case 404:
         return "Is --to the address of a cotidal node (its HTTP port)?";
     case 412:
@@ -208,6 +209,38 @@ static CURL *take_handle(void) {
     return kept;
 }
 
+/* "Authorization: Bearer TOKEN" from the environment or a file, never from the command line, which
+ * every user of the machine can see. False: there is one, and it is no token. */
+static bool put_token(const struct cli_args *args, struct curl_slist **headers) {
+    char text[ACCESS_TEXT_BYTES + 64], field[sizeof text + 32];
+    const char *from = getenv("COTIDAL_TOKEN");
+    if (args->token_file) {
+        FILE *f = fopen(args->token_file, "re");
+        if (!f || !fgets(text, sizeof text, f)) {
+            fprintf(stderr, "cotidal: cannot read a token from %s\n", args->token_file);
+            if (f)
+                fclose(f);
+            return false;
+        }
+        fclose(f);
+    } else if (from && *from) {
+        snprintf(text, sizeof text, "%s", from);
+    } else {
+        return true;
+    }
+    text[strcspn(text, " \r\n")] = 0;
+    if (!access_text_ok(slice_str(text))) {
+        fprintf(stderr, "cotidal: what is in %s is not a token: expected ct_ and 64 digits\n",
+                args->token_file ? args->token_file : "COTIDAL_TOKEN");
+        return false;
+    }
+    snprintf(field, sizeof field, "Authorization: Bearer %s", text);
+    *headers = curl_slist_append(*headers, field);
+    explicit_bzero(text, sizeof text);
+    explicit_bzero(field, sizeof field);
+    return true;
+}
+
 int http_exchange(const struct cli_args *args, const struct http_request *request,
                   struct http_reply *ret_reply) {
     uint64_t timeout_ms = REPLY_TIMEOUT_MS;
@@ -223,6 +256,11 @@ int http_exchange(const struct cli_args *args, const struct http_request *reques
     buf_append_char(&url, '\0');
     /* No Expect: 100-continue for small bodies, and no form type that nobody asked for. */
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    if (!put_token(args, &headers)) {
+        curl_slist_free_all(headers);
+        buf_fini(&url);
+        return CLI_USAGE;
+    }
     bool typed = false;
     for (size_t i = 0; i < request->header_count; i++) {
         const char *header = (const char *)request->headers[i].data;

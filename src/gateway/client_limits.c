@@ -2,13 +2,14 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/hash.h"
-#include "base/num.h"
+#include "proto/site_access.h"
 
-enum { SETS = 8192, WAYS = 8, LOCKS = 64, RATE_MAX = 1000000 };
+enum { SETS = 8192, WAYS = 8, LOCKS = 64 };
 /* Addresses with connections, however many connections the process may have. */
 enum { ADDRESSES_MAX = 1 << 20 };
 
@@ -167,22 +168,17 @@ bool client_limits_request(struct client_limits *l, const uint8_t *ip, uint64_t 
 }
 
 bool client_limits_parse_rate(struct slice text, uint32_t *ret_rate, uint32_t *ret_burst) {
-    const uint8_t *slash = text.size ? memchr(text.data, '/', text.size) : NULL;
-    if (!slash)
-        return false;
-    struct slice number = slice_of(text.data, (size_t)(slash - text.data));
-    struct slice rest = slice_of(slash, text.size - number.size);
-    uint64_t rate, burst = 0;
-    if (!num_parse_u64(number, &rate) || rate == 0 || rate > RATE_MAX)
-        return false;
-    if (rest.size > 3 && slice_starts_with(rest, slice_str("/s,"))) {
-        if (!num_parse_u64(slice_of(rest.data + 3, rest.size - 3), &burst) || burst == 0 ||
-            burst > RATE_MAX)
-            return false;
-    } else if (!slice_equal_str(rest, "/s")) {
-        return false;
+    return rate_parse(text, ret_rate, ret_burst);
+}
+
+struct client_limits **client_limits_of_rules(const struct site_access *rules) {
+    struct client_limits **limits = xcalloc(rules->rule_count + 1, sizeof *limits);
+    for (size_t i = 0; i < rules->rule_count; i++) {
+        const struct client_limits_options o = {.rate_per_s = rules->rules[i].rate_per_s,
+                                                .rate_burst = rules->rules[i].rate_burst};
+        uint64_t seed = 0;
+        CHECK(getrandom(&seed, sizeof seed, 0) == sizeof seed);
+        limits[i] = o.rate_per_s > 0 ? client_limits_new(&o, seed) : NULL;
     }
-    *ret_rate = (uint32_t)rate;
-    *ret_burst = (uint32_t)burst;
-    return true;
+    return limits;
 }

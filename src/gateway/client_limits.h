@@ -39,5 +39,10 @@ void client_limits_leave(struct client_limits *l, const uint8_t *ip);
 bool client_limits_request(struct client_limits *l, const uint8_t *ip, uint64_t now_ms,
                            uint32_t *ret_wait_ms);
 
+struct site_access;
+/* One for each rule with a rate (proto/site_access.h), NULL for the others: an array of rule_count;
+ * who frees it frees them. */
+struct client_limits **client_limits_of_rules(const struct site_access *rules);
+
 /* "N/s" or "N/s,BURST", N and BURST from 1 to 1,000,000. */
 bool client_limits_parse_rate(struct slice text, uint32_t *ret_rate, uint32_t *ret_burst);

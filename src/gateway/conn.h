@@ -143,15 +143,16 @@ struct conn {
     bool waiting;          /* the next request must wait until nothing is in flight */
     bool holding;          /* a barrier: until the line is empty */
     bool paused;
-    bool eof;           /* the client sends no more; what it sent is still answered */
-    bool shut;          /* stream_shutdown() was called */
-    bool doomed;        /* to be ended at once, at the turn's end */
-    bool parsing;       /* inside ops->parse */
-    uint8_t place;      /* enum conn_place: which of the gateway's lists it is in */
-    uint32_t requests;  /* that were taken from it, for the limit */
-    uint64_t active_ms; /* when bytes came or went last */
-    uint64_t moved_ms;  /* when unwritten answers were last seen to shrink or begin */
-    size_t moved_bytes; /* how many were unwritten then */
+    bool eof;              /* the client sends no more; what it sent is still answered */
+    bool shut;             /* stream_shutdown() was called */
+    bool doomed;           /* to be ended at once, at the turn's end */
+    bool parsing;          /* inside ops->parse */
+    uint8_t access_looked; /* what access.c knows of its looking for tokens */
+    uint8_t place;         /* enum conn_place: which of the gateway's lists it is in */
+    uint32_t requests;     /* that were taken from it, for the limit */
+    uint64_t active_ms;    /* when bytes came or went last */
+    uint64_t moved_ms;     /* when unwritten answers were last seen to shrink or begin */
+    size_t moved_bytes;    /* how many were unwritten then */
     uint64_t closing_ms;
     uint64_t in_charged;  /* of the gateway's input_bytes */
     uint64_t out_charged; /* of the gateway's output_bytes */

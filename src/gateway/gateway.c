@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "gateway/access.h"
 #include "gateway/client_limits.h"
 #include "gateway/conn.h"
 #include "gateway/http_conn.h"
@@ -196,6 +197,8 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
                                                       .now_ms = gw->env.now_ms,
                                                       .env = gw->env.env,
                                                       .metrics = &gw->metrics});
+    if (gw->options.access)
+        gw->access = access_new(gw, gw->options.access);
     pthread_mutex_lock(&shared->mutex);
     list_push_back(&shared->gateways, &gw->shared_node);
     pthread_mutex_unlock(&shared->mutex);
@@ -221,6 +224,7 @@ void gateway_free(struct gateway *gw) {
     if (gw->site_set)
         site_set_unref(gw->site_set);
     watch_hub_free(gw->watch);
+    access_free(gw->access);
     pthread_mutex_lock(&gw->shared->mutex);
     list_remove(&gw->shared_node);
     pthread_mutex_unlock(&gw->shared->mutex);
@@ -362,6 +366,8 @@ void gateway_sweep_part(struct gateway *gw, uint32_t parts) {
     sweep_resting(gw, now_ms, idle);
     parked_sweep(gw, now_ms, idle);
     watch_hub_sweep(gw->watch);
+    if (gw->access)
+        access_sweep(gw->access);
     if (gw->draining && !gw->grace_over && now_ms - gw->draining_ms >= GATEWAY_GRACE_MS) {
         gw->grace_over = true;
         drain_idle(gw);

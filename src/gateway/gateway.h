@@ -26,7 +26,9 @@
 #include "gateway/upstream.h"
 #include "net/stream.h"
 
+struct access;
 struct access_log;
+struct access_options;
 struct client_limits;
 struct conn;
 struct watch_hub;
@@ -68,6 +70,7 @@ struct gateway_options {
     const struct access_log *access_log; /* borrowed; NULL: none */
     struct client_limits *limits;        /* by address, borrowed; NULL: there are none */
     struct tls_server *tls; /* whose certificates are reported, borrowed; NULL: there is none */
+    const struct access_options *access; /* borrowed; NULL: everybody may do everything */
     const struct node_gauges *node; /* of the node in this process, borrowed; NULL: there is none */
 };
 
@@ -84,6 +87,7 @@ struct gateway {
     struct gateway_shared *shared;
     struct upstream *upstream;
     struct gateway_metrics metrics;
+    struct access *access;     /* NULL: everybody may do everything */
     struct watch_hub *watch;   /* whoever follows changes (watch_hub.h) */
     struct list conns;         /* of struct conn with something unfinished; see gateway/conn.h */
     struct list idle, resting; /* of struct conn */

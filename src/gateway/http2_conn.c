@@ -47,6 +47,7 @@ struct place {
     struct list ready_node;
     const struct http_head *head; /* NULL once the request runs */
     struct http_plan plan;
+    bool allowed; /* who asks was known with the head; the plan says what came of it */
     struct buf body;
     uint64_t received;
     uint64_t started_ms;
@@ -192,8 +193,12 @@ static bool has_room(const struct http2_conn *h2) {
 
 static void run_ready(struct http2_conn *h2) {
     struct list *first;
-    while (has_room(h2) && (first = list_first(&h2->ready)) != NULL)
-        run(LIST_ENTRY(first, struct place, ready_node));
+    while (has_room(h2) && (first = list_first(&h2->ready)) != NULL) {
+        struct place *p = LIST_ENTRY(first, struct place, ready_node);
+        if (!p->allowed && !http_plan_access(&p->plan, h2->conn, p->head))
+            break; /* when it is known who asks, the connection comes here again */
+        run(p);
+    }
 }
 
 static void complete(struct place *p) {
@@ -228,6 +233,7 @@ static void *on_head(void *ctx, struct http2_stream *st, const struct http_head 
         return p;
     }
     http_plan_make(&p->plan, gw, head);
+    p->allowed = !gw->access || http_plan_access(&p->plan, h2->conn, head);
     if (over) {
         complete(p);
     } else if (head->length > http_plan_body_limit(&p->plan, gw)) {

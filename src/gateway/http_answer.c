@@ -27,6 +27,8 @@ void http_begin_plain(struct http_request *r, int status) {
 void http_begin(struct http_request *r, int status) {
     http_begin_plain(r, status);
     http_header(r, "X-Content-Type-Options", slice_str("nosniff"));
+    if (r->cors)
+        http_cors_headers(r);
     if (r->replayed)
         http_header(r, "Idempotency-Replayed", slice_str("true"));
     /* Whatever a stale read says, also that there is no such key, was so then. */
@@ -148,6 +150,8 @@ static void problem_v(struct http_request *r, const struct http_problem *p, cons
     http_begin(r, p->status);
     if (p->allow)
         http_header(r, "Allow", slice_str(p->allow));
+    if (p->status == 401 && strcmp(p->code, "unauthorized") == 0)
+        http_header(r, "WWW-Authenticate", slice_str("Bearer realm=\"cotidal\""));
     if (p->retry_after_ms)
         http_header_u64(r, "Retry-After", (p->retry_after_ms + 999) / 1000);
     if (p->etag)

@@ -187,6 +187,8 @@ static bool take_head(struct http_conn *hc, struct slice head_bytes, const struc
         conn_wait(&hc->conn);
         return false;
     }
+    if (hc->conn.gw->access && !http_plan_access(&plan, &hc->conn, head))
+        return false;
     struct slice none = slice_of(NULL, 0);
     switch (http1_body_begin(&hc->reader, head, http_plan_body_limit(&plan, hc->conn.gw))) {
     case HTTP1_BODY_END:

@@ -19,6 +19,7 @@
  * http_kv.c, http_txn.c, http_status.c, http_web.c what the routes do.
  */
 #pragma once
+#include "gateway/access.h"
 #include "gateway/conn.h"
 #include "gateway/pack.h"
 #include "proto/http1.h"
@@ -48,6 +49,8 @@ struct http_request {
     /* The conditions of GET and HEAD: "", "*" or revisions joined by ",". */
     struct buf if_match, if_none_match;
     struct buf once;          /* its Idempotency-Key; empty: none */
+    struct who who;           /* of a route with ACCESS_COMMANDS, until the handler returns */
+    const char *cors;         /* see struct http_plan */
     bool replayed;            /* that key has executed it before: the answer is the one of then */
     void *data;               /* the handler's own; freed with free() */
     uint64_t began_us;        /* when its first byte came; 0: not noted */

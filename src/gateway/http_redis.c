@@ -38,6 +38,7 @@ struct reading {
     struct buf store; /* packed as TX.EXEC takes them: db, argc, arguments */
     uint32_t store_args, store_count;
     bool writes;
+    const struct who *who;
     struct buf error; /* neutral, of the command that was refused first */
     struct argv argv;
     struct buf argv_bytes;
@@ -275,12 +276,15 @@ static bool run_local(const struct argv *argv, struct buf *reply) {
 static void add_command(struct reading *in, const json_t *json) {
     struct buf reply = {0};
     const struct argv *argv = &in->argv;
+    enum access_command verdict;
     if (take_command(in, json, &reply)) {
         const struct command *command = command_find(argv->args[0]);
         if (!command || (command->flags & CMD_INTERNAL)) {
             command_reply_unknown(&reply, argv);
         } else if (!command_arity_ok(command, argv->count)) {
             command_reply_arity(&reply, command);
+        } else if ((verdict = access_command(in->who, command, argv)) != COMMAND_MAY) {
+            access_command_error(&reply, verdict, in->who, command, argv);
         } else if (command->flags & CMD_CONNECTION) {
             if (!run_local(argv, &reply))
                 reply_error(&reply, "ERR %s belongs to a connection and is not possible here",
@@ -370,7 +374,7 @@ void http_redis_post(struct http_request *r, const struct http_input *in) {
     json_t *body = take_body(r, in);
     if (!body)
         return;
-    struct reading reading = {.rest = rest_begin(r, in, false)};
+    struct reading reading = {.rest = rest_begin(r, in, false), .who = &r->who};
     add_command(&reading, body);
     json_decref(body);
     if (reading.store_count > 0) {
@@ -394,9 +398,10 @@ void http_redis_post(struct http_request *r, const struct http_input *in) {
         struct buf json = {0};
         struct json_out j;
         bool refused = reply_is_error(reply);
+        bool noperm = slice_starts_with(reply, slice_str("-NOPERM "));
         json_out_begin(&j, &json);
         CHECK(put_result(&j, &reply, reading.rest->base64));
-        answer_json(r, refused ? 400 : 200, &json);
+        answer_json(r, noperm ? 403 : refused ? 400 : 200, &json);
     }
     reading_fini(&reading);
 }
@@ -412,7 +417,7 @@ static bool take_list(struct http_request *r, const struct http_input *in,
         answer_error(r, 400, slice_str("ERR too many commands"), NULL);
         return false;
     }
-    *ret_reading = (struct reading){.rest = rest_begin(r, in, true)};
+    *ret_reading = (struct reading){.rest = rest_begin(r, in, true), .who = &r->who};
     json_array_foreach(body, i, command) {
         add_command(ret_reading, command);
     }

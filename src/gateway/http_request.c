@@ -135,12 +135,19 @@ static void run_refusal(const struct http_plan *plan, struct http_request *r) {
     if (plan->status == 204) {
         http_begin(r, 204);
         http_header(r, "Allow", slice_str(plan->allow));
+        if (plan->preflight)
+            http_cors_preflight(r);
         http_end(r, NULL, slice_of(NULL, 0));
         return;
     }
+    char error[sizeof plan->detail + 16] = "";
+    if (plan->as_error) /* its text is one of ours, without quotes */
+        snprintf(error, sizeof error, ",\"error\":\"%s\"", plan->detail);
     http_problem(r,
-                 &(struct http_problem){.status = plan->status,
+                 &(struct http_problem){.extra = slice_str(error),
+                                        .status = plan->status,
                                         .code = plan->code,
+                                        .retry_after_ms = plan->retry_after_ms,
                                         .allow = plan->allow[0] ? plan->allow : NULL},
                  "%s", plan->detail);
 }
@@ -166,9 +173,12 @@ void http_plan_run(const struct http_plan *plan, struct http_request *r,
     struct conn *c = r->base.conn;
     r->note =
         access_note_new(c->gw, stream_peer_ip(c->stream), head, versions[r->version], r->began_us);
+    r->cors = plan->cors;
     if (!within_rate(r))
         return;
     r->route = plan->route;
+    if (plan->route && plan->route->access == ACCESS_COMMANDS)
+        r->who = http_who(c, head);
     if (!plan->route) {
         run_refusal(plan, r);
         return;
@@ -250,7 +260,9 @@ static bool has_dot_segment(struct slice path) {
 }
 
 static void refuse_method(struct http_plan *plan, const struct http_head *head, const char *allow) {
-    if (head->method == HTTP_OPTIONS)
+    bool asks = head->method == HTTP_OPTIONS;
+    plan->preflight = asks && plan->cors && http_find_header(head, "Access-Control-Request-Method");
+    if (asks)
         http_plan_refuse(plan, 204, "", "%s", "");
     else
         http_plan_refuse(plan, 405, "method_not_allowed", "this path allows %s", allow);
@@ -259,7 +271,7 @@ static void refuse_method(struct http_plan *plan, const struct http_head *head, 
 
 void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct http_head *head) {
     char allow[64];
-    *plan = (struct http_plan){0};
+    *plan = (struct http_plan){.cors = gw->access ? http_cors_origin(gw, head) : NULL};
     if (head->method == HTTP_OTHER) {
         http_plan_refuse(plan, 501, "not_implemented", "this server does not know the method");
         return;
@@ -290,7 +302,7 @@ void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct htt
         refuse_method(plan, head, allow);
         return;
     }
-    if (foreign_origin(head))
+    if (!plan->cors && foreign_origin(head))
         http_plan_refuse(plan, 403, "cross_origin",
                          "the request comes from a page of another site");
 }

@@ -1,11 +1,16 @@
 #include "gateway/http_routes.h"
 
 static const struct http_route routes[] = {
-#define X(method, pattern, needs, body, handler, help)                                             \
-    {HTTP_##method, pattern, needs, body, handler, help},
+#define X(method, pattern, needs, body, access, handler, help)                                     \
+    {HTTP_##method, pattern, needs, body, access, handler, help},
     HTTP_ROUTES(X)
 #undef X
 };
+
+const struct http_route *http_routes_all(size_t *ret_count) {
+    *ret_count = ARRAY_COUNT(routes);
+    return routes;
+}
 
 static bool match(const char *pattern, struct slice path, struct slice *ret_rest) {
     const char *key = strstr(pattern, "{key}");

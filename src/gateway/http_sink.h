@@ -9,6 +9,7 @@
  * of the request.
  */
 #pragma once
+#include "gateway/access.h"
 #include "gateway/http_conn.h"
 
 /* How the content of an answer is delimited. */
@@ -44,9 +45,23 @@ struct http_plan {
     const char *code;
     char allow[64];
     char detail[128];
+    uint32_t retry_after_ms;
+    bool as_error;    /* the detail stands in "error" too, where clients of /v1/redis look */
+    bool preflight;   /* of CORS: the 204 says what may be asked */
+    const char *cors; /* "*", or the page's origin, which may see the answer; NULL: none */
 };
 
 void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct http_head *head);
+/* Who asks, and whether that one may: turns the plan into a refusal when not (http_access.c).
+ * False: it is not known yet; the connection was told to wait, and the same is to be asked again.
+ */
+bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_head *head);
+/* Who has sent this head. */
+struct who http_who(struct conn *c, const struct http_head *head);
+/* The origin as it stands in the answer, when pages from there may ask. */
+const char *http_cors_origin(const struct gateway *gw, const struct http_head *head);
+void http_cors_headers(struct http_request *r);
+void http_cors_preflight(struct http_request *r);
 /* Turns it into a refusal. */
 void http_plan_refuse(struct http_plan *plan, int status, const char *code, const char *fmt, ...)
     PRINTF_LIKE(4, 5);

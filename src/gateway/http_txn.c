@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/reader.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_txn.h"
 #include "gateway/pack.h"
@@ -30,6 +31,8 @@ struct txn {
     struct pack pack;
     struct txn_plan *plan;
     struct buf scratch;
+    const struct who *who;
+    bool forbidden;   /* what `error` says is that the token does not allow it */
     const char *list; /* where we are: "if", "then", "else" */
     size_t position;
     char error[256];
@@ -73,12 +76,29 @@ static struct slice string_of(const json_t *value) {
     return slice_of(json_string_value(value), json_string_length(value));
 }
 
+static bool forbid(struct txn *t, const char *what) {
+    t->forbidden = true;
+    return fail(t, "the token does not allow this %s", what);
+}
+
+static bool key_may(struct txn *t, struct slice key, bool write) {
+    const struct access_token *token = t->who->token;
+    if (t->who->kind == WHO_TRUSTED)
+        return true;
+    if (t->who->kind == WHO_TOKEN &&
+        (write ? access_token_writes(token, key) : access_token_reads(token, key)))
+        return true;
+    return forbid(t, "key");
+}
+
 static bool put_key(struct txn *t, json_t *object, const char *name) {
     json_t *key = json_object_get(object, name);
     if (!json_is_string(key))
         return fail(t, "\"%s\" must be a string: the key", name);
     if (json_string_length(key) == 0 || json_string_length(key) > STORE_KEY_BYTES_MAX)
         return fail(t, "a key has 1 to %d bytes", (int)STORE_KEY_BYTES_MAX);
+    if (!key_may(t, string_of(key), strcmp(name, "get") != 0 && strcmp(name, "key") != 0))
+        return false;
     pack_slice(&t->pack, string_of(key));
     return true;
 }
@@ -248,6 +268,25 @@ static bool read_get(struct txn *t, json_t *op) {
     return put_key(t, op, "get");
 }
 
+/* The command whose arguments stand in the pack from `at` on. */
+static bool redis_may(struct txn *t, const struct command *cmd, size_t at) {
+    struct buf bytes = {0};
+    struct argv argv = {0};
+    if (t->who->kind == WHO_TRUSTED)
+        return true;
+    struct reader r = reader_of(slice_of(t->pack.out.data + at, t->pack.out.size - at));
+    uint32_t count = 0;
+    buf_append_u32(&bytes, 0);
+    for (; reader_left(&r) > 0; count++)
+        buf_append_lstr(&bytes, reader_lstr(&r));
+    buf_patch_u32(&bytes, 0, count);
+    bool may =
+        argv_unpack(&argv, buf_slice(&bytes)) && access_command(t->who, cmd, &argv) == COMMAND_MAY;
+    argv_fini(&argv);
+    buf_fini(&bytes);
+    return may || forbid(t, "command");
+}
+
 static bool read_redis(struct txn *t, json_t *op) {
     json_t *args = json_object_get(op, "redis"), *arg;
     size_t i;
@@ -264,6 +303,7 @@ static bool read_redis(struct txn *t, json_t *op) {
     if (!command_arity_ok(cmd, json_array_size(args)))
         return fail(t, "wrong number of arguments for %s", cmd->name);
     pack_u64(&t->pack, json_array_size(args));
+    size_t at = t->pack.out.size;
     json_array_foreach(args, i, arg) {
         if (json_is_string(arg))
             pack_slice(&t->pack, string_of(arg));
@@ -272,7 +312,7 @@ static bool read_redis(struct txn *t, json_t *op) {
         else
             return fail(t, "arguments of \"redis\" are strings or whole numbers");
     }
-    return true;
+    return redis_may(t, cmd, at);
 }
 
 static bool redis_writes(const json_t *op) {
@@ -367,14 +407,17 @@ void http_txn_post(struct http_request *r, const struct http_input *in) {
                          error.column);
         return;
     }
-    struct txn t = {.pack = http_pack_write(r, "KV.TXN")};
+    struct txn t = {.pack = http_pack_write(r, "KV.TXN"), .who = &r->who};
     bool ok = read_root(&t, root);
     json_decref(root);
     buf_fini(&t.scratch);
     if (!ok) {
         buf_fini(&t.pack.out);
         free(t.plan);
-        http_bad_request(r, "%s", t.error);
+        http_problem(r,
+                     &(struct http_problem){.status = t.forbidden ? 403 : 400,
+                                            .code = t.forbidden ? "forbidden" : "bad_request"},
+                     "%s", t.error);
         return;
     }
     r->data = t.plan;

@@ -38,8 +38,10 @@ struct http_watch {
     bool told_state; /* a reset is to be followed by progress when all was told */
     uint64_t min_index;
     unsigned failed;
-    struct buf after; /* where the state goes on */
-    uint64_t base;    /* of the state: changes behind this revision come after its pages */
+    bool by_token;
+    struct access_hold hold; /* of its token, then */
+    struct buf after;        /* where the state goes on */
+    uint64_t base;           /* of the state: changes behind this revision come after its pages */
     struct upstream_request read;
     bool reading;
 };
@@ -115,6 +117,7 @@ static void go_on(struct http_watch *w) {
 static void on_gone(struct http_request *r) {
     struct http_watch *w = watch_of(r);
     struct gateway *gw = gateway_of(w);
+    list_remove(&w->hold.node);
     watch_hub_leave(gw->watch, &w->watcher);
     if (w->reading)
         upstream_forget(gw->upstream, &w->read);
@@ -172,6 +175,10 @@ static void lost(struct watcher *watcher) {
 
 static void ended(struct watcher *watcher) {
     finish(CONTAINER_OF(watcher, struct http_watch, watcher));
+}
+
+static void on_revoked(struct access_hold *hold) {
+    finish(CONTAINER_OF(hold, struct http_watch, hold));
 }
 
 static void go_live(struct http_watch *w) {
@@ -303,7 +310,8 @@ static void first_answer(struct http_request *r, enum upstream_outcome outcome, 
     buf_fini(&retry);
     w->phase = PHASE_CATCH_UP;
     w->min_index = watch_index(page.upto);
-    if (!take_changes(w, &page))
+    w->hold.ended = on_revoked;
+    if ((w->by_token && !access_hold(gateway_of(w), &w->hold)) || !take_changes(w, &page))
         finish(w);
 }
 
@@ -374,12 +382,20 @@ void http_watch_get(struct http_request *r, const struct http_input *in) {
     struct http_watch *w = xcalloc(1, sizeof *w);
     r->data = w;
     w->r = r;
+    list_init(&w->hold.node);
     w->watcher.deliver = deliver;
     w->watcher.lost = lost;
     w->watcher.ended = ended;
     if (!http_check_query(r, in, "prefix,key,since,values") || !take_filter(r, in, w) ||
         !take_position(r, in, w))
         return;
+    const struct slice *authorization = http_find_header(in->head, "Authorization");
+    if (r->base.conn->gw->access && authorization && authorization->size > ACCESS_TEXT_BYTES) {
+        sha256_of(slice_of(authorization->data + authorization->size - ACCESS_TEXT_BYTES,
+                           ACCESS_TEXT_BYTES),
+                  w->hold.hash);
+        w->by_token = true;
+    }
     struct buf packed;
     pack_changes(w, &packed);
     http_submit(r, UPSTREAM_READ, &packed, first_answer);

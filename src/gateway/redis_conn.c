@@ -246,8 +246,17 @@ static bool execute(struct redis_conn *rc, const struct argv *args) {
         cmd = NULL;
     if (cmd && (cmd->flags & CMD_CONNECTION) && !redis_find_local(cmd) && !redis_find_special(cmd))
         cmd = NULL;
+    bool wait = false, may = true;
+    if (rc->conn.gw->access && cmd && command_arity_ok(cmd, args->count)) {
+        buf_reset(&rc->conn.gw->scratch);
+        may = redis_may(rc, cmd, args, &rc->conn.gw->scratch, &wait);
+    }
+    if (wait) {
+        access_wait(&rc->conn);
+        return false;
+    }
     bool queued = rc->multi.active && cmd && !acts_in_multi(cmd);
-    if (cmd && !queued && !(cmd->flags & CMD_CONNECTION) &&
+    if (cmd && may && !queued && !(cmd->flags & CMD_CONNECTION) &&
         !conn_may_submit(&rc->conn, order_of(rc, cmd, args))) {
         conn_wait(&rc->conn);
         return false;
@@ -259,7 +268,8 @@ static bool execute(struct redis_conn *rc, const struct argv *args) {
     const char *before = rc->client.last_command;
     CLIENT_SET(&rc->client, last_command, cmd ? cmd->name : "NULL");
     struct buf *out = &rc->conn.gw->scratch;
-    buf_reset(out);
+    if (may)
+        buf_reset(out);
     if (!cmd) {
         if (looks_like_http(rc, args))
             return true;
@@ -268,6 +278,9 @@ static bool execute(struct redis_conn *rc, const struct argv *args) {
         redis_answer(rc, buf_slice(out));
     } else if (!command_arity_ok(cmd, args->count)) {
         refuse_arity(rc, cmd, out);
+    } else if (!may) {
+        refuse_in_multi(rc);
+        redis_answer(rc, buf_slice(out));
     } else {
         done = dispatch(rc, cmd, args);
     }

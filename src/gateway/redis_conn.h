@@ -15,6 +15,7 @@
  * redis_multi.c transactions.
  */
 #pragma once
+#include "gateway/access.h"
 #include "gateway/conn.h"
 #include "proto/resp.h"
 #include "store/commands.h"
@@ -43,7 +44,9 @@ struct redis_conn {
     bool silent;          /* the command being executed is not answered */
     uint8_t small_reads;  /* how many replies to reads in a row were small, up to what matters */
     uint8_t joined_reads; /* that joined the writes under way since the last write */
-    bool in_exec;         /* a local command runs as part of EXEC */
+    bool authenticated;   /* by a token: */
+    uint8_t token[SHA256_BYTES];
+    bool in_exec; /* a local command runs as part of EXEC */
     struct redis_multi multi;
     struct client_entry client;
 };
@@ -81,8 +84,8 @@ typedef bool (*redis_special_fn)(struct redis_conn *rc, const struct argv *args)
     X("PING", redis_ping)                                                                          \
     X("ECHO", redis_echo)                                                                          \
     X("SELECT", redis_select)                                                                      \
-    X("AUTH", redis_auth)                                                                          \
-    X("HELLO", redis_hello)                                                                        \
+    X("AUTH", redis_auth_local)                                                                    \
+    X("HELLO", redis_hello_local)                                                                  \
     X("RESET", redis_reset)                                                                        \
     X("TIME", redis_time)                                                                          \
     X("CLIENT", redis_client)                                                                      \
@@ -91,6 +94,8 @@ typedef bool (*redis_special_fn)(struct redis_conn *rc, const struct argv *args)
     X("UNWATCH", redis_unwatch)
 #define REDIS_SPECIAL_TABLE(X)                                                                     \
     X("INFO", redis_info)                                                                          \
+    X("AUTH", redis_auth)                                                                          \
+    X("HELLO", redis_hello)                                                                        \
     X("QUIT", redis_quit)                                                                          \
     X("MULTI", redis_multi_begin)                                                                  \
     X("EXEC", redis_multi_exec)                                                                    \
@@ -117,6 +122,15 @@ void redis_answer_simple(struct redis_conn *rc, const char *text);
 void redis_error_subcommand(struct buf *out, const char *command, struct slice sub);
 void redis_error_arity(struct buf *out, const char *command, const char *sub);
 
+/* redis_access.c: who the connection's client is. */
+struct who redis_who(struct redis_conn *rc);
+/* Whether it may. False: it must wait (*ret_wait), or the error is in `out`. */
+bool redis_may(struct redis_conn *rc, const struct command *cmd, const struct argv *args,
+               struct buf *out, bool *ret_wait);
+/* AUTH's question. WHO_UNKNOWN: access_wait() first. True: the connection is that user's now. */
+enum who_kind redis_log_in(struct redis_conn *rc, const struct slice *user, struct slice password);
+/* The error reply to a log-in that failed. */
+void redis_log_in_error(struct buf *out, enum who_kind kind);
 /* redis_multi.c */
 void redis_multi_queue(struct redis_conn *rc, const struct command *cmd, const struct argv *args);
 void redis_multi_reset(struct redis_conn *rc, bool unwatch_too);

@@ -35,24 +35,35 @@ void redis_select(struct redis_conn *rc, const struct argv *args, struct buf *ou
     }
 }
 
-/* There are no users yet. As in a Redis without a password, "default" may log in with anything. */
-static bool user_ok(struct slice user) {
-    return slice_equal_str(user, "default");
-}
-
-#define WRONGPASS "WRONGPASS invalid username-password pair or user is disabled."
-
-void redis_auth(struct redis_conn *rc, const struct argv *args, struct buf *out) {
-    (void)rc;
-    if (args->count > 3)
+/* As a queued command of MULTI: then nothing can be looked for. */
+void redis_auth_local(struct redis_conn *rc, const struct argv *args, struct buf *out) {
+    const struct slice *user = args->count == 3 ? &args->args[1] : NULL;
+    if (args->count > 3) {
         reply_error(out, "ERR syntax error");
-    else if (args->count == 2)
+        return;
+    }
+    enum who_kind kind = redis_log_in(rc, user, args->args[args->count - 1]);
+    if (kind == WHO_TOKEN || kind == WHO_TRUSTED)
+        reply_simple(out, "OK");
+    else if (kind == WHO_ANONYMOUS)
         reply_error(out, "ERR AUTH <password> called without any password configured for the "
                          "default user. Are you sure your configuration is correct?");
-    else if (!user_ok(args->args[1]))
-        reply_error(out, WRONGPASS);
     else
-        reply_simple(out, "OK");
+        redis_log_in_error(out, kind);
+}
+
+bool redis_auth(struct redis_conn *rc, const struct argv *args) {
+    struct buf *out = &rc->conn.gw->scratch;
+    const struct slice *user = args->count == 3 ? &args->args[1] : NULL;
+    if (args->count <= 3 && redis_log_in(rc, user, args->args[args->count - 1]) == WHO_UNKNOWN) {
+        access_wait(&rc->conn);
+        return false;
+    }
+    buf_reset(out);
+    redis_auth_local(rc, args, out);
+    access_decided(&rc->conn);
+    redis_answer(rc, buf_slice(out));
+    return true;
 }
 
 /* The characters a client's name may have: printable, without spaces. */
@@ -81,7 +92,33 @@ static void hello_reply(struct redis_conn *rc, struct buf *out) {
     reply_array(out, 0);
 }
 
-void redis_hello(struct redis_conn *rc, const struct argv *args, struct buf *out) {
+/* The options of HELLO. False: the error is in `out`. */
+static bool hello_options(const struct argv *args, struct buf *out, const struct slice **name,
+                          const struct slice **user, const struct slice **password) {
+    for (size_t i = 2; i < args->count; i++) {
+        size_t left = args->count - i - 1;
+        if (slice_equal_nocase(args->args[i], "AUTH") && left >= 2) {
+            *user = &args->args[i + 1];
+            *password = &args->args[i + 2];
+            i += 2;
+        } else if (slice_equal_nocase(args->args[i], "SETNAME") && left >= 1) {
+            *name = &args->args[++i];
+            if (!name_ok(**name)) {
+                reply_error(out, "ERR Client names cannot contain spaces, newlines or special "
+                                 "characters.");
+                return false;
+            }
+        } else {
+            reply_error(out, "ERR Syntax error in HELLO option '%.*s'",
+                        (int)(args->args[i].size < 128 ? args->args[i].size : 128),
+                        (const char *)args->args[i].data);
+            return false;
+        }
+    }
+    return true;
+}
+
+void redis_hello_local(struct redis_conn *rc, const struct argv *args, struct buf *out) {
     int64_t version = rc->version;
     if (args->count > 1 && !num_parse_i64(args->args[1], &version)) {
         reply_error(out, "ERR Protocol version is not an integer or out of range");
@@ -91,28 +128,19 @@ void redis_hello(struct redis_conn *rc, const struct argv *args, struct buf *out
         reply_error(out, "NOPROTO unsupported protocol version");
         return;
     }
-    const struct slice *name = NULL, *user = NULL;
-    for (size_t i = 2; i < args->count; i++) {
-        size_t left = args->count - i - 1;
-        if (slice_equal_nocase(args->args[i], "AUTH") && left >= 2) {
-            user = &args->args[i + 1];
-            i += 2;
-        } else if (slice_equal_nocase(args->args[i], "SETNAME") && left >= 1) {
-            name = &args->args[++i];
-            if (!name_ok(*name)) {
-                reply_error(out, "ERR Client names cannot contain spaces, newlines or special "
-                                 "characters.");
-                return;
-            }
-        } else {
-            reply_error(out, "ERR Syntax error in HELLO option '%.*s'",
-                        (int)(args->args[i].size < 128 ? args->args[i].size : 128),
-                        (const char *)args->args[i].data);
-            return;
-        }
+    const struct slice *name = NULL, *user = NULL, *password = NULL;
+    if (!hello_options(args, out, &name, &user, &password))
+        return;
+    enum who_kind kind = user ? redis_log_in(rc, user, *password) : redis_who(rc).kind;
+    if (!user && kind == WHO_ANONYMOUS) {
+        reply_error(out,
+                    "NOAUTH HELLO must be called with the client already authenticated, otherwise "
+                    "the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
+                    "client and select the RESP protocol version at the same time");
+        return;
     }
-    if (user && !user_ok(*user)) {
-        reply_error(out, WRONGPASS);
+    if (kind != WHO_TOKEN && kind != WHO_TRUSTED) {
+        redis_log_in_error(out, kind);
         return;
     }
     if (name)
@@ -122,11 +150,28 @@ void redis_hello(struct redis_conn *rc, const struct argv *args, struct buf *out
     hello_reply(rc, out);
 }
 
+bool redis_hello(struct redis_conn *rc, const struct argv *args) {
+    struct buf *out = &rc->conn.gw->scratch;
+    const struct slice *name = NULL, *user = NULL, *password = NULL;
+    buf_reset(out);
+    if (hello_options(args, out, &name, &user, &password) &&
+        (user ? redis_log_in(rc, user, *password) : redis_who(rc).kind) == WHO_UNKNOWN) {
+        access_wait(&rc->conn);
+        return false;
+    }
+    buf_reset(out);
+    redis_hello_local(rc, args, out);
+    access_decided(&rc->conn);
+    redis_answer(rc, buf_slice(out));
+    return true;
+}
+
 void redis_reset(struct redis_conn *rc, const struct argv *args, struct buf *out) {
     (void)args;
     redis_multi_reset(rc, true);
     rc->db = 0;
     rc->version = 2;
+    rc->authenticated = false;
     rc->reply_off = rc->reply_skip = rc->silent = false;
     CLIENT_SET(&rc->client, db, 0);
     CLIENT_SET(&rc->client, resp, 2);

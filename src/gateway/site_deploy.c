@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "gateway/client_limits.h"
 #include "proto/mime.h"
 
 /* ---- memory ------------------------------------------------------------------------------------
@@ -147,6 +148,18 @@ static void make_file(struct site_file *f, const struct site_manifest_file *from
     }
 }
 
+/* Rules that cannot be read let nobody do anything. */
+static void take_access(struct site_deploy *d) {
+    char error[SITE_ACCESS_ERROR_BYTES];
+    d->access = xcalloc(1, sizeof *d->access);
+    if (!site_access_parse(d->manifest.access, d->access, error)) {
+        free(d->access);
+        d->access = NULL;
+        return;
+    }
+    d->limits = client_limits_of_rules(d->access);
+}
+
 static void compile(struct site_deploy *d) {
     const struct site_manifest *m = &d->manifest;
     struct site_manifest_file f;
@@ -174,6 +187,8 @@ static void compile(struct site_deploy *d) {
         d->headers = site_headers_parse(m->headers, NULL, NULL);
     if (m->redirects.size > 0)
         d->redirects = site_redirects_parse(m->redirects, NULL, NULL);
+    if (m->access.size > 0)
+        take_access(d);
 }
 
 struct site_deploy *site_deploy_new(uint64_t id, struct buf *manifest, struct slice hashes,
@@ -210,6 +225,12 @@ void site_deploy_unref(struct site_deploy *d) {
             blob_unref(d->files[i].variants[v].blob);
     site_headers_free(d->headers);
     site_redirects_free(d->redirects);
+    for (size_t i = 0; d->access && i < d->access->rule_count; i++)
+        client_limits_free(d->limits[i]);
+    free(d->limits);
+    if (d->access)
+        site_access_fini(d->access);
+    free(d->access);
     free(d->files);
     free(d->variants);
     free(d->entries);

@@ -10,6 +10,7 @@
  */
 #pragma once
 #include "proto/http_encoding.h"
+#include "proto/site_access.h"
 #include "proto/site_headers.h"
 #include "proto/site_manifest.h"
 #include "proto/site_path.h"
@@ -85,6 +86,8 @@ struct site_deploy {
     struct buf texts;                 /* paths that are not in the manifest */
     struct site_headers *headers;     /* NULL: none, or malformed */
     struct site_redirects *redirects; /* likewise */
+    struct site_access *access;       /* likewise; what visitors may do besides */
+    struct client_limits **limits;    /* of its rules; NULL: a rule without a rate */
 };
 
 /* Takes the manifest's bytes, copies the hashes of its blocks. NULL when they are not a manifest

@@ -548,7 +548,8 @@ static void site_get(struct http_request *r, const struct http_input *in) {
         answer(s, in->head);
 }
 
-const struct http_route site_route = {HTTP_GET, "", NEEDS_NOTHING, BODY_NONE, site_get, ""};
+const struct http_route site_route = {HTTP_GET, "", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC,
+                                      site_get, ""};
 
 /* GET /_/preview/{id}: this browser sees that deploy, until /_/preview/off. */
 void http_preview_get(struct http_request *r, const struct http_input *in) {

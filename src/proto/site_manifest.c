@@ -88,6 +88,7 @@ bool site_manifest_decode(struct slice bytes, struct site_manifest *ret) {
     m.table = reader_take(&r, (size_t)m.block_count * SHA256_BYTES);
     m.headers = reader_lstr(&r);
     m.redirects = reader_lstr(&r);
+    m.access = reader_lstr(&r);
     m.files = reader_rest(&r);
     if (!reader_ok(&r) || !all_valid(&m))
         return false;
@@ -113,7 +114,7 @@ struct written_file {
 struct site_manifest_writer {
     struct written_file *files;
     size_t count, capacity;
-    struct buf headers, redirects;
+    struct buf headers, redirects, access;
     struct buf hashes; /* of all variants; then sorted, each once */
     uint64_t bytes;
 };
@@ -131,16 +132,19 @@ void site_manifest_writer_free(struct site_manifest_writer *w) {
     free(w->files);
     buf_fini(&w->headers);
     buf_fini(&w->redirects);
+    buf_fini(&w->access);
     buf_fini(&w->hashes);
     free(w);
 }
 
 void site_manifest_writer_texts(struct site_manifest_writer *w, struct slice headers,
-                                struct slice redirects) {
+                                struct slice redirects, struct slice access) {
     buf_reset(&w->headers);
     buf_append_slice(&w->headers, headers);
     buf_reset(&w->redirects);
     buf_append_slice(&w->redirects, redirects);
+    buf_reset(&w->access);
+    buf_append_slice(&w->access, access);
 }
 
 void site_manifest_writer_file(struct site_manifest_writer *w, struct slice path,
@@ -231,6 +235,7 @@ bool site_manifest_writer_end(struct site_manifest_writer *w, struct buf *out) {
     buf_append_slice(out, buf_slice(&w->hashes));
     buf_append_lstr(out, buf_slice(&w->headers));
     buf_append_lstr(out, buf_slice(&w->redirects));
+    buf_append_lstr(out, buf_slice(&w->access));
     for (size_t i = 0; i < w->count; i++)
         put_file(w, &w->files[i], out);
     put_u64le(out->data + start + 16, out->size - start);

@@ -7,7 +7,7 @@
  *   u8[8] "COTSITE1" | u32 block count | u32 file count | u64 bytes of the manifest
  *   | u64 bytes of all files as they are | u8[32] zero          (the store reads up to here, and)
  *   block count x u8[32] sha256, ascending, none twice          (the table)
- *   lstr text of _headers | lstr text of _redirects
+ *   lstr text of _headers | lstr text of _redirects | lstr text of _access
  *   file count x
  *       u16 size | path, ascending, none twice | u64 modified, Unix seconds | u8 variant count
  *       variant count x
@@ -56,6 +56,7 @@ struct site_manifest {
     const uint8_t *table; /* block_count x SHA256_BYTES */
     struct slice headers; /* the texts */
     struct slice redirects;
+    struct slice access;
     struct slice files; /* take them with site_manifest_next() */
 };
 /* The whole manifest, checked. */
@@ -76,7 +77,7 @@ struct site_manifest_writer;
 struct site_manifest_writer *site_manifest_writer_new(void);
 void site_manifest_writer_free(struct site_manifest_writer *w);
 void site_manifest_writer_texts(struct site_manifest_writer *w, struct slice headers,
-                                struct slice redirects);
+                                struct slice redirects, struct slice access);
 void site_manifest_writer_file(struct site_manifest_writer *w, struct slice path,
                                uint64_t modified_s);
 /* Of the file added last. `hashes`: those of its blocks, one behind the other. */

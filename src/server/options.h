@@ -107,6 +107,17 @@ struct option_list {
       "how often a leader speaks when it has nothing to say")                                      \
     X(replace_after, DURATION, "replace-after", "TIME", ROLES_DATA, "60s",                         \
       "replace a voter that was silent for so long by a live learner; 0: never")                   \
+    X(auth, SWITCH, "auth", "", ROLES_CLIENTS, "",                                                 \
+      "ask clients of other machines for a token (cotidal token create); then the listeners for "  \
+      "clients may be reached by other machines")                                                  \
+    X(require_auth, SWITCH, "require-auth", "", ROLES_CLIENTS, "",                                 \
+      "the same, and clients of this machine too")                                                 \
+    X(admin_token_file, TEXT, "admin-token-file", "FILE", ROLES_CLIENTS, "",                       \
+      "a token (cotidal token new) that may do everything here, whatever the database knows")      \
+    X(anonymous_access, TEXT, "anonymous-access", "FILE", ROLES_CLIENTS, "",                       \
+      "rules for visitors without a token, in the form of a site's _access file")                  \
+    X(cors_origin, LIST, "cors-origin", "ORIGIN,...", ROLES_CLIENTS, "",                           \
+      "pages of these origins may ask /v1; \"*\": all, with a token")                              \
     X(config, TEXT, "config", "FILE", ROLES_ALL, "",                                               \
       "read options from here: lines of name = value")                                             \
     X(log_level, TEXT, "log-level", "LEVEL", ROLES_ALL, "info", "debug, info, warn or error")      \

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "gateway/site_cache.h"
 #include "net/pair.h"
+#include "server/access_setup.h"
 #include "server/client_setup.h"
 #include "server/gateway_thread.h"
 #include "server/join.h"
@@ -24,6 +25,7 @@ struct server {
     struct replica_thread *replica; /* NULL in a web server */
     struct gateway_shared *shared;
     struct client_setup clients;
+    struct access_setup access;
     struct gateway_thread *gateways[CLIENT_THREADS_MAX];
     size_t gateway_count;
     bool one_thread; /* for clients and node */
@@ -64,15 +66,17 @@ static bool address_allowed(const struct server_options *o, const char *option, 
         fprintf(stderr, "cotidal: %s %s is not an address: expected HOST:PORT\n", option, text);
         return false;
     }
-    if (o->insecure || address_is_loopback(&a) || (peer && *o->peer_ca))
+    if (o->insecure || address_is_loopback(&a) || (peer && *o->peer_ca) ||
+        (!peer && (o->auth || o->require_auth)))
         return true;
-    fprintf(
-        stderr,
-        "cotidal: %s %s can be reached by other machines, and no credentials are configured\n"
-        "cotidal: bind to 127.0.0.1 instead, %sor add --insecure if you trust everything on that "
-        "network\n",
-        option, text,
-        peer ? "or give --peer-cert, --peer-key and --peer-ca (cotidal cert makes them), " : "");
+    fprintf(stderr,
+            "cotidal: %s %s can be reached by other machines, and no credentials are configured\n"
+            "cotidal: bind to 127.0.0.1 instead, or %s, or add --insecure if you trust everything "
+            "on that "
+            "network\n",
+            option, text,
+            peer ? "give --peer-cert, --peer-key and --peer-ca (cotidal cert makes them)"
+                 : "add --auth to ask for tokens");
     return false;
 }
 
@@ -152,6 +156,7 @@ static bool open_gateway(struct server *s, const char *const *seeds, size_t seed
     };
     options.gateway.node = s->replica ? replica_thread_gauges(s->replica) : NULL;
     options.gateway.tls = s->tls.server;
+    options.gateway.access = &s->access.options;
     for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++)
         if (!is_off(asked_address(o, i)))
             options.net.addresses[i] = *s->bound[i] ? s->bound[i] : asked_address(o, i);
@@ -209,7 +214,7 @@ static bool open_gateways(struct server *s) {
     const char **seeds = o->role & ROLE_WEB ? split_list(o->db, &seed_count) : NULL;
     size_t threads = client_threads(o);
     s->one_thread = s->replica && threads == 1;
-    if (!client_setup_init(&s->clients, o, threads)) {
+    if (!access_setup_init(&s->access, o) || !client_setup_init(&s->clients, o, threads)) {
         free(seeds);
         return false;
     }
@@ -317,6 +322,7 @@ static int stop(struct server *s) {
     for (size_t i = 0; i < s->gateway_count; i++)
         gateway_thread_free(s->gateways[i]);
     client_setup_fini(&s->clients);
+    access_setup_fini(&s->access);
     int rc = 0;
     if (s->replica) {
         rc = replica_thread_stop(s->replica);

@@ -28,7 +28,8 @@ enum {
     /* Further ones that no client can choose, list or flush, and whose changes are not told. */
     STORE_DB_SITES = 16,    /* what is deployed */
     STORE_DB_VISITORS = 17, /* documents of visitor sessions (/v1/session) */
-    STORE_DB_ALL = 18,
+    STORE_DB_ACCESS = 18,   /* API tokens */
+    STORE_DB_ALL = 19,
 };
 
 struct store;

@@ -53,6 +53,8 @@ const char *bench_received(struct fake_stream *f);
 /* Of the next one's store: how many changes its log keeps; 0: the default. */
 extern uint64_t fake_upstream_changes_max;
 struct upstream *fake_upstream_new(void);
+/* Moves the time of the log. */
+void fake_upstream_pass(struct upstream *up, uint64_t ms);
 void fake_upstream_set_ready(struct upstream *up, bool ready);
 size_t fake_upstream_pending(const struct upstream *up);
 /* The oldest that can be answered: not a poll for a state that has not come. SIZE_MAX: none. */

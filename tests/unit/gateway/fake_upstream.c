@@ -184,6 +184,10 @@ void upstream_get_status(const struct upstream *up, struct upstream_status *ret)
                                     .pending_requests = up->pending_count};
 }
 
+void fake_upstream_pass(struct upstream *up, uint64_t ms) {
+    up->now_ms += ms;
+}
+
 void fake_upstream_set_ready(struct upstream *up, bool ready) {
     up->not_ready = !ready;
 }

@@ -516,7 +516,7 @@ static void test_outcomes(void **state) {
 /* docs/http-api.md lists every route of the table, in its words. */
 static void test_docs(void **state) {
     static const char *const rows[] = {
-#define X(method, pattern, needs, body, handler, help)                                             \
+#define X(method, pattern, needs, body, access, handler, help)                                     \
     "| `" #method "` | `" pattern "` | " help " |\n",
         HTTP_ROUTES(X)
 #undef X

@@ -64,12 +64,12 @@ static void get_push(struct http_request *r, const struct http_input *in) {
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/short", NEEDS_NOTHING, BODY_NONE, get_short, ""},
-    {HTTP_GET, "/known", NEEDS_NOTHING, BODY_NONE, get_known, ""},
-    {HTTP_GET, "/large", NEEDS_NOTHING, BODY_NONE, get_large, ""},
-    {HTTP_GET, "/push", NEEDS_NOTHING, BODY_NONE, get_push, ""},
-    {HTTP_GET, "/ready", NEEDS_NOTHING, BODY_NONE, http_ready_get, ""},
-    {HTTP_GET, "/members", NEEDS_READ, BODY_NONE, http_kv_list, ""},
+    {HTTP_GET, "/short", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, get_short, ""},
+    {HTTP_GET, "/known", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, get_known, ""},
+    {HTTP_GET, "/large", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, get_large, ""},
+    {HTTP_GET, "/push", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, get_push, ""},
+    {HTTP_GET, "/ready", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, http_ready_get, ""},
+    {HTTP_GET, "/members", NEEDS_READ, BODY_NONE, ACCESS_PUBLIC, http_kv_list, ""},
 };
 
 enum http_match http_route_find(enum http_method method, struct slice path,

@@ -32,7 +32,8 @@ static void add(struct site_manifest_writer *w, const char *path, uint8_t first,
 
 static void make(struct buf *out) {
     struct site_manifest_writer *w = site_manifest_writer_new();
-    site_manifest_writer_texts(w, slice_str("/a\n X: y\n"), slice_str("/b /c\n"));
+    site_manifest_writer_texts(w, slice_str("/a\n X: y\n"), slice_str("/b /c\n"),
+                               slice_str("read a\n"));
     add(w, "/z.bin", 90, 3 * SITE_MANIFEST_BLOCK_BYTES + 1, 0);
     add(w, "/a.html", 7, 1000, 300);
     add(w, "/b/empty", 1, 0, 0);
@@ -52,6 +53,7 @@ static void test_round_trip(void **state) {
     assert_int_equal(m.bytes, 3 * SITE_MANIFEST_BLOCK_BYTES + 1 + 2000);
     assert_true(slice_equal_str(m.headers, "/a\n X: y\n"));
     assert_true(slice_equal_str(m.redirects, "/b /c\n"));
+    assert_true(slice_equal_str(m.access, "read a\n"));
     struct slice in = m.files;
     static const char *const paths[] = {"/a.html", "/b/empty", "/copy.html", "/z.bin"};
     for (size_t i = 0; i < ARRAY_COUNT(paths); i++) {

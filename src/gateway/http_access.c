@@ -1,0 +1,244 @@
+/* Who may use which route, and pages of which origins may ask (CORS). */
+#include <stdio.h>
+
+#include "gateway/client_limits.h"
+#include "gateway/http_routes.h"
+#include "gateway/http_sink.h"
+#include "gateway/site_serve.h"
+#include "proto/url.h"
+
+/* ---- who ---------------------------------------------------------------------------------------
+ */
+
+/* The field, when there is exactly one. */
+static const struct slice *find_authorization(const struct http_head *head, bool *ret_many) {
+    const struct slice *found = NULL;
+    *ret_many = false;
+    for (size_t i = 0; i < head->header_count; i++) {
+        if (!slice_equal_nocase(head->headers[i].name, "Authorization"))
+            continue;
+        *ret_many = found != NULL;
+        if (found)
+            return NULL;
+        found = &head->headers[i].value;
+    }
+    return found;
+}
+
+/* The token in it; RFC 6750 section 2.1, and the scheme's case does not matter. Empty: none. */
+static struct slice bearer_of(struct slice value) {
+    struct slice text = slice_of(NULL, 0);
+    if (value.size > 7 && strncasecmp((const char *)value.data, "Bearer ", 7) == 0)
+        text = slice_of(value.data + 7, value.size - 7);
+    while (text.size > 0 && text.data[0] == ' ')
+        text = slice_of(text.data + 1, text.size - 1);
+    return text;
+}
+
+struct who http_who(struct conn *c, const struct http_head *head) {
+    bool many;
+    if (!c->gw->access)
+        return (struct who){.kind = WHO_TRUSTED};
+    const struct slice *value = find_authorization(head, &many);
+    if (many)
+        return (struct who){.kind = WHO_NOBODY};
+    if (!value)
+        return access_anonymous(c);
+    struct slice text = bearer_of(*value);
+    if (!access_text_ok(text) && access_is_open(c))
+        return access_anonymous(c);
+    return access_secret(c, text, NULL);
+}
+
+/* ---- what of -----------------------------------------------------------------------------------
+ */
+
+/* The key or prefix that the request is about, decoded. False: malformed, which the handler says in
+ * its own words. */
+static bool take_subject(const struct http_plan *plan, const struct http_head *head,
+                         struct buf *out, bool *ret_prefix) {
+    *ret_prefix = false;
+    if (plan->route->access != ACCESS_READ_PREFIX)
+        return url_decode(out, plan->rest);
+    int key = url_query_get(head->query, "key", out);
+    if (key > 0 && plan->route->handler == http_watch_get)
+        return true;
+    buf_reset(out);
+    *ret_prefix = true;
+    return key >= 0 && url_query_get(head->query, "prefix", out) >= 0;
+}
+
+static bool is_about_keys(enum http_access access) {
+    return access == ACCESS_READ_KEY || access == ACCESS_WRITE_KEY || access == ACCESS_INCR_KEY ||
+           access == ACCESS_READ_PREFIX;
+}
+
+static bool token_may(const struct access_token *t, enum http_access access, struct slice subject,
+                      bool prefix) {
+    switch (access) {
+    case ACCESS_PUBLIC:
+    case ACCESS_ANY_TOKEN:
+    case ACCESS_SESSION:
+    case ACCESS_COMMANDS:
+        return true;
+    case ACCESS_READ_KEY:
+    case ACCESS_READ_PREFIX:
+        return prefix ? access_token_reads_prefix(t, subject) : access_token_reads(t, subject);
+    case ACCESS_WRITE_KEY:
+    case ACCESS_INCR_KEY:
+        return access_token_writes(t, subject);
+    case ACCESS_DEPLOY:
+        return t->deploy || t->admin;
+    case ACCESS_ADMIN:
+        return t->admin;
+    }
+    return false;
+}
+
+/* What a visitor may do: the rules that the site of this host brings, else those of the process. */
+struct rules {
+    const struct site_access *access; /* NULL: nothing */
+    struct client_limits **limits;
+};
+
+static struct rules rules_of(struct gateway *gw, const struct http_head *head) {
+    const struct access_options *o = access_options_of(gw);
+    struct site_set *set = site_set_now(gw);
+    const struct site *site = set ? site_set_find(set, head->host) : NULL;
+    const struct site_deploy *d = site ? site->shown : NULL;
+    if (d && d->manifest.access.size > 0)
+        return (struct rules){.access = d->access, .limits = d->limits};
+    return (struct rules){.access = o->site, .limits = o->site_limits};
+}
+
+static const struct site_rule *visitor_rule(const struct site_access *site, enum http_access access,
+                                            struct slice subject, bool prefix) {
+    if (!site)
+        return NULL;
+    switch (access) {
+    case ACCESS_SESSION:
+        return site_access_session(site);
+    case ACCESS_READ_KEY:
+    case ACCESS_READ_PREFIX:
+        return prefix ? site_access_prefix(site, subject)
+                      : site_access_key(site, SITE_READ, subject);
+    case ACCESS_WRITE_KEY:
+        return site_access_key(site, SITE_WRITE, subject);
+    case ACCESS_INCR_KEY:
+        return site_access_key(site, SITE_INCR, subject);
+    default:
+        return NULL;
+    }
+}
+
+/* ---- refusals ----------------------------------------------------------------------------------
+ */
+
+static void need_token(struct http_plan *plan, const char *why) {
+    bool commands = strncmp(plan->route->pattern, "/v1/redis", 9) == 0;
+    http_plan_refuse(plan, 401, "unauthorized", "%s: send Authorization: Bearer TOKEN", why);
+    plan->as_error = commands;
+}
+
+static void decide_visitor(struct http_plan *plan, struct conn *c, const struct http_head *head,
+                           struct slice subject, bool prefix) {
+    uint32_t wait_ms = 0;
+    struct rules rules = rules_of(c->gw, head);
+    const struct site_rule *rule = visitor_rule(rules.access, plan->route->access, subject, prefix);
+    struct client_limits *limits =
+        rule && rules.limits ? rules.limits[rule - rules.access->rules] : NULL;
+    if (!rule) {
+        need_token(plan, "this needs a token");
+    } else if (limits && !client_limits_request(limits, stream_peer_ip(c->stream),
+                                                gateway_now_ms(c->gw), &wait_ms)) {
+        METRIC_ADD(&c->gw->metrics, http_limited_total, 1);
+        http_plan_refuse(plan, 429, "rate_limited",
+                         "there are too many of these from this address");
+        plan->retry_after_ms = wait_ms;
+    }
+}
+
+static void decide(struct http_plan *plan, struct conn *c, const struct http_head *head,
+                   const struct who *who) {
+    enum http_access access = plan->route->access;
+    struct buf subject = {0};
+    bool prefix = false;
+    if (is_about_keys(access) && !take_subject(plan, head, &subject, &prefix)) {
+        http_plan_refuse(plan, 400, "bad_request", "the key is not properly percent-encoded");
+    } else if (who->kind == WHO_ANONYMOUS) {
+        decide_visitor(plan, c, head, buf_slice(&subject), prefix);
+    } else if (!token_may(who->token, access, buf_slice(&subject), prefix)) {
+        http_plan_refuse(plan, 403, "forbidden", "the token %s does not allow this",
+                         who->token->name);
+    }
+    buf_fini(&subject);
+}
+
+bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_head *head) {
+    if (!plan->route || plan->route->access == ACCESS_PUBLIC)
+        return true;
+    struct who who = http_who(c, head);
+    switch (who.kind) {
+    case WHO_TRUSTED:
+        break;
+    case WHO_UNKNOWN:
+        access_wait(c);
+        return false;
+    case WHO_NOBODY:
+        need_token(plan, "the token is wrong, expired or revoked");
+        break;
+    case WHO_UNAVAILABLE:
+        http_plan_refuse(plan, 503, "unavailable",
+                         "the tokens cannot be read: is there a majority of nodes?");
+        plan->retry_after_ms = 500;
+        break;
+    case WHO_ANONYMOUS:
+    case WHO_TOKEN:
+        decide(plan, c, head, &who);
+        break;
+    }
+    access_decided(c);
+    return true;
+}
+
+/* ---- CORS --------------------------------------------------------------------------------------
+ * What other pages may ask of /v1, by the Fetch standard. An origin that is named may also send
+ * what the browser knows of the visitor. "*" is for requests with a token only, and nothing else of
+ * the visitor's goes with them; so a page from anywhere cannot use that the browser runs on a
+ * machine that is trusted.
+ */
+
+const char *http_cors_origin(const struct gateway *gw, const struct http_head *head) {
+    const struct access_options *o = access_options_of(gw);
+    const struct slice *origin = o->cors_count ? http_find_header(head, "Origin") : NULL;
+    if (!origin || !slice_starts_with(head->path, slice_str("/v1/")))
+        return NULL;
+    bool open = false;
+    for (size_t i = 0; i < o->cors_count; i++) {
+        if (slice_equal_str(*origin, o->cors[i]))
+            return o->cors[i];
+        open |= strcmp(o->cors[i], "*") == 0;
+    }
+    const struct slice *value = http_find_header(head, "Authorization");
+    bool token = value && access_text_ok(bearer_of(*value));
+    return open && (token || head->method == HTTP_OPTIONS) ? "*" : NULL;
+}
+
+void http_cors_headers(struct http_request *r) {
+    http_header(r, "Access-Control-Allow-Origin", slice_str(r->cors));
+    http_header(r, "Vary", slice_str("Origin"));
+    if (strcmp(r->cors, "*") != 0)
+        http_header(r, "Access-Control-Allow-Credentials", slice_str("true"));
+    http_header(r, "Access-Control-Expose-Headers",
+                slice_str("ETag, Link, Kv-Age-Ms, Kv-Expires, Kv-Index, Idempotency-Replayed, "
+                          "Retry-After"));
+}
+
+void http_cors_preflight(struct http_request *r) {
+    http_header(r, "Access-Control-Allow-Methods",
+                slice_str("GET, HEAD, PUT, POST, PATCH, DELETE"));
+    http_header(r, "Access-Control-Allow-Headers",
+                slice_str("Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, "
+                          "Kv-Consistency, Last-Event-ID, Upstash-Encoding"));
+    http_header(r, "Access-Control-Max-Age", slice_str("600"));
+}
