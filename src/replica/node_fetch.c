@@ -199,7 +199,7 @@ void node_fetch(struct node *n, uint64_t from, const struct wire_piece *p) {
     struct peer *peer = node_peer(n, from);
     if (!peer || waits_already(n, from, p))
         return;
-    struct served_file *file = node_may_serve(n) ? served_get(n, p->index, p->hash) : NULL;
+    struct served_file *file = node_may_hand_out(n) ? served_get(n, p->index, p->hash) : NULL;
     if (!file) {
         answer(n, from, p, slice_of(NULL, 0));
         return;

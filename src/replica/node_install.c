@@ -640,6 +640,7 @@ static void install_finish(struct node *n) {
     }
     struct core_snapshot s = i->snapshot;
     n->snapshot = s;
+    n->snapshot_agreed = false;
     n->snapshot_info = i->info;
     n->counters.snapshots_installed++;
     n->install = NULL;

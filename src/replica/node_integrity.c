@@ -163,6 +163,12 @@ static void judge(struct node *n) {
     }
 }
 
+/* While it is in doubt whose copy is right, somebody who could decide it may be too far behind for
+ * the log: what most voters had agreed about before is right in any case. */
+bool node_may_hand_out(const struct node *n) {
+    return n->health == HEALTH_SOUND || (n->health == HEALTH_DOUBTFUL && n->snapshot_agreed);
+}
+
 bool node_integrity_agreed(const struct node *n, uint64_t index) {
     uint32_t voters = core_voters(n->core, false), equal = core_is_voter(n->core, n->o.id);
     LIST_FOREACH (it, &n->peers) {

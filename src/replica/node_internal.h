@@ -241,6 +241,7 @@ struct node {
     /* snapshots */
     struct core_snapshot snapshot; /* durable; index 0: none */
     struct store_snapshot snapshot_info;
+    bool snapshot_agreed; /* most of three or more voters have had its digest */
     bool taking;
     struct background_job take_job;
     char take_path[4096];
@@ -443,6 +444,8 @@ void node_integrity_installed(struct node *n);
 void node_integrity_forget(struct node *n);
 /* Most voters have, or had, our digest at that index or behind it. With two nobody can tell. */
 bool node_integrity_agreed(const struct node *n, uint64_t index);
+/* Whether our snapshot may be handed out. */
+bool node_may_hand_out(const struct node *n);
 void node_integrity_tick(struct node *n);
 bool node_integrity_idle(const struct node *n); /* no thread works for it */
 void node_integrity_work(const struct node *n, struct node_work *ret);

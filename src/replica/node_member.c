@@ -75,9 +75,11 @@ static bool propose_role(struct node *n, const struct membership *now, uint64_t 
     for (uint32_t i = 0; i < next.count; i++)
         if (next.members[i].id == id)
             next.members[i].role = role;
+    if (!propose_membership(n, now, &next))
+        return false;
     log_info("membership-change", "node=%llu member=%llu role=%d", (unsigned long long)n->o.id,
              (unsigned long long)id, (int)role);
-    return propose_membership(n, now, &next);
+    return true;
 }
 
 /* Never below two voters while running; going back to one node is an offline operation. */

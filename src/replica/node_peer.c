@@ -99,7 +99,7 @@ void node_send_status(struct node *n) {
         .term = node_term(n),
         .applied = store_applied_index(n->store),
         .digest = store_digest(n->store),
-        .snapshot_index = node_may_serve(n) ? n->snapshot.index : 0,
+        .snapshot_index = node_may_hand_out(n) ? n->snapshot.index : 0,
         .snapshot_hash = n->snapshot_info.file_hash.low,
         .http_address = slice_str(n->o.http_address),
         .redis_address = slice_str(n->o.redis_address),

@@ -373,6 +373,7 @@ static void take_use(struct node *n) {
         unlink(old);
     n->snapshot = s;
     n->snapshot_info = *info;
+    n->snapshot_agreed = false; /* the next tick looks */
     n->counters.snapshots_taken++;
     uint32_t trailing = trailing_entries(n, s.index);
     struct core_update u;
@@ -405,6 +406,9 @@ static uint64_t worth_taking(const struct node *n) {
 
 void node_snapshot_tick(struct node *n) {
     node_install_tidy(n);
+    if (!n->snapshot_agreed && n->snapshot.index > 0 && node_running(n) && node_may_serve(n))
+        n->snapshot_agreed =
+            core_voters(n->core, false) > 2 && node_integrity_agreed(n, n->snapshot.index);
     if (n->state != NODE_RUNNING || n->restart_wanted || n->taking || n->compacting)
         return;
     if (n->take_done) {
@@ -445,7 +449,7 @@ bool node_snapshot_is(const struct node *n, uint64_t index, uint64_t hash) {
 }
 
 bool node_snapshot_fill(struct node *n, struct core_message *m, struct buf *descriptor) {
-    if (!node_may_serve(n) || n->snapshot.index == 0 ||
+    if (!node_may_hand_out(n) || n->snapshot.index == 0 ||
         m->install.snapshot.index != n->snapshot.index)
         return false;
     m->install.snapshot = n->snapshot;

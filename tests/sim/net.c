@@ -295,11 +295,13 @@ void gateway_after(struct gateway_sim *g) {
 }
 
 void gateway_start(struct gateway_sim *g) {
-    /* Who configures it knows the first nodes and those that are there now. */
+    /* Who configures it knows the first nodes and those that are there now,
+     * up or not. */
     const char *seeds[SERVERS_MAX + 4] = {"s1:1", "s2:1", "s3:1"};
     size_t count = 3;
     for (int i = 1; i <= SERVERS_MAX; i++)
-        if (sim.servers[i].node && (i > 3 || strcmp(sim.servers[i].address, seeds[i - 1]) != 0))
+        if (sim.servers[i].node_id != 0 && !sim.servers[i].dead_for_good &&
+            (i > 3 || strcmp(sim.servers[i].address, seeds[i - 1]) != 0))
             seeds[count++] = sim.servers[i].address;
     if (g->home)
         seeds[count++] = "local";

@@ -410,12 +410,20 @@ void watch_begin(void) {
 
 /* ---- the end ---- */
 
+/* A gateway of a process that stays down serves nobody; when the others have moved meanwhile it
+ * would not even find them. */
+static bool out_of_reach(const struct follower *f) {
+    return f->g->home && !f->g->home->node;
+}
+
 bool watch_caught_up(void) {
     struct server *leader = server_leader();
     if (!on)
         return true;
     for (int i = 0; i < WATCHERS; i++) {
         struct follower *f = &followers[i];
+        if (out_of_reach(f))
+            continue;
         if (!leader || !f->w.group ||
             watch_index(watch_hub_at(f->g->hub)) < node_applied_index(leader->node))
             return false;
@@ -471,5 +479,6 @@ void watch_check_end(void) {
     argv_fini(&argv);
     buf_fini(&packed);
     for (int i = 0; i < WATCHERS; i++)
-        check_held(i, &followers[i], buf_slice(&reply), time_ms);
+        if (!out_of_reach(&followers[i]))
+            check_held(i, &followers[i], buf_slice(&reply), time_ms);
 }
