@@ -413,7 +413,7 @@ void watch_begin(void) {
 /* A gateway of a process that stays down serves nobody; when the others have moved meanwhile it
  * would not even find them. */
 static bool out_of_reach(const struct follower *f) {
-    return f->g->home && !f->g->home->node;
+    return f->g && f->g->home && !f->g->home->node;
 }
 
 bool watch_caught_up(void) {
