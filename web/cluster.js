@@ -90,5 +90,6 @@ export function pageOf(member, path) {
   const match = /^(.*):(\d+)$/.exec(member.http || "");
   if (!match) return null;
   const everywhere = match[1] === "0.0.0.0" || match[1] === "[::]" || match[1] === "";
-  return `http://${everywhere ? location.hostname : match[1]}:${match[2]}${path}`;
+  const local = match[1] === "127.0.0.1" && location.hostname === "localhost";
+  return `http://${everywhere || local ? location.hostname : match[1]}:${match[2]}${path}`;
 }

@@ -33,18 +33,19 @@ function drawing(viewBox, className, paths) {
   return svg;
 }
 
-// Where a member's site is, seen from here: a node that listens on all addresses is asked for under the name that
-// this page was asked for. Null when it has no HTTP address or has not said it yet, and for a page that came over
+// Where a member's site is, seen from here: a node that listens on all addresses, or on that of localhost,
+// is asked for under the name that this page was asked for, so that the cookie goes along. Null when it has no HTTP address or has not said it yet, and for a page that came over
 // TLS: the addresses that nodes tell are those of plain HTTP.
 export function siteOf(member) {
   if (location.protocol !== "http:") return null;
   const match = /^(.*):(\d+)$/.exec(member.http || "");
   if (!match) return null;
   const everywhere = match[1] === "0.0.0.0" || match[1] === "[::]" || match[1] === "";
-  return `http://${everywhere ? location.hostname : match[1]}:${match[2]}`;
+  const local = match[1] === "127.0.0.1" && location.hostname === "localhost";
+  return `http://${everywhere || local ? location.hostname : match[1]}:${match[2]}`;
 }
 
-// The member that serves this page. A web server without a database is none of them.
+// The member that serves this page; where that is a web server without a database, the one that answered it.
 export function selfOf(status) {
   const same = status.members.find((member) => siteOf(member) === location.origin);
   return same || status.members.find((member) => member.id === status.node) || null;

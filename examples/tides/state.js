@@ -109,6 +109,7 @@ export class Follower {
     try {
       if (this.revision === null) await this.load();
     } catch {
+      if (this.source !== mine) return;
       this.source = null;
       this.handlers.connected(false);
       this.again();

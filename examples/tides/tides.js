@@ -282,12 +282,10 @@ async function lookElsewhere() {
   if (!silentSince) {
     silentSince = Date.now();
     note("This page’s own node does not answer.");
-    if (picture.self) {
-      const own = status.members.map((m) => (m.id === picture.self.id ? { ...m, alive: false } : m));
-      picture.showStatus({ ...status, members: own });
-    }
+    const isOwn = (member) => siteOf(member) === location.origin;
+    picture.showStatus({ ...status, members: status.members.map((m) => (isOwn(m) ? { ...m, alive: false } : m)) });
   }
-  const others = status.members.filter((m) => m !== picture.self && siteOf(m) && siteOf(m) !== location.origin);
+  const others = status.members.filter((member) => siteOf(member) && siteOf(member) !== location.origin);
   const found = await Promise.all(others.map(async (m) => ((await answers(siteOf(m))) ? m : null)));
   const next = found.find(Boolean);
   if (!silentSince) return;

@@ -44,11 +44,15 @@ def test_two_pages_and_a_node_that_dies(cluster, chromium):
     one, two = made.followers()
     for node in (one, two):
         eventually(lambda n=node: b"<title>Tides" in n.http("GET", "/").body, what="the site on every node")
-    left, right = chromium.open(one.url("/")), chromium.open(two.url("/"))
+    # Nodes tell their addresses as 127.0.0.1; a page that was asked for as localhost stays there.
+    left, right = chromium.open(one.url("/").replace("127.0.0.1", "localhost")), chromium.open(two.url("/"))
     for page in (left, right):
         eventually(lambda p=page: p.text("#live") == "live", what="the stream of changes")
         eventually(lambda p=page: glass(p, leader) == "glass leads | leads", what="the picture of the leader")
         eventually(lambda p=page: p.text("#equal") == "3 copies, equal digests", what="equal digests")
+
+    assert left.run("document.querySelector('.glass.here h3').textContent") == f"Node {one.id}"
+    assert left.run("[...document.querySelectorAll('#nodes a[href]')].map((a) => a.hostname)") == ["localhost"] * 2
 
     # What one does, both see.
     for _ in range(3):
