@@ -72,6 +72,7 @@ enum http_access {
       http_deploy_activate, "Makes a deploy the one that its site shows.")                         \
     X(DELETE, "/v1/deploys/{key}", NEEDS_WRITE, BODY_NONE, ACCESS_DEPLOY, http_deploy_delete,      \
       "Gives a deploy up.")                                                                        \
+    X(GET, "/_/", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, http_dashboard_get, "The dashboard.")   \
     X(GET, "/_/preview/{key}", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, http_preview_get,          \
       "Shows this browser a deploy; \"off\" ends it.")                                             \
     X(GET, "/_/status", NEEDS_READ, BODY_NONE, ACCESS_ANY_TOKEN, http_status_get,                  \
@@ -102,7 +103,7 @@ enum http_access {
     X(GET, "/_/metrics", NEEDS_NOTHING, BODY_NONE, ACCESS_ANY_TOKEN, http_metrics_get,             \
       "Prometheus text.")                                                                          \
     X(GET, "/_/web/{key}", NEEDS_NOTHING, BODY_NONE, ACCESS_PUBLIC, http_web_get,                  \
-      "Files of the welcome page.")
+      "Files of these two pages.")
 
 struct http_route {
     enum http_method method;

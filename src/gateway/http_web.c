@@ -1,4 +1,4 @@
-/* The welcome page: files of web/, embedded by the build (web/embed.py). */
+/* The welcome page and the dashboard: files of web/, embedded by the build (web/embed.py). */
 #include "gateway/http_routes.h"
 #include "gateway/web_files.h"
 
@@ -14,8 +14,8 @@ static const struct web_file *find_file(struct slice name) {
     return NULL;
 }
 
-void http_web_get(struct http_request *r, const struct http_input *in) {
-    const struct web_file *file = find_file(in->rest.size ? in->rest : slice_str("welcome.html"));
+static void answer_file(struct http_request *r, const struct http_input *in, struct slice name) {
+    const struct web_file *file = find_file(name);
     if (!file) {
         http_problem(r, &(struct http_problem){.status = 404, .code = "not_found"},
                      "there is nothing at this path");
@@ -29,4 +29,12 @@ void http_web_get(struct http_request *r, const struct http_input *in) {
     http_header(r, "Content-Security-Policy", slice_str(PAGE_POLICY));
     http_header(r, "Referrer-Policy", slice_str("no-referrer"));
     http_end(r, same ? NULL : file->content_type, slice_of(file->data, file->size));
+}
+
+void http_web_get(struct http_request *r, const struct http_input *in) {
+    answer_file(r, in, in->rest.size ? in->rest : slice_str("welcome.html"));
+}
+
+void http_dashboard_get(struct http_request *r, const struct http_input *in) {
+    answer_file(r, in, slice_str("dashboard.html"));
 }

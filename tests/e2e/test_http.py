@@ -194,6 +194,9 @@ def test_own_pages(solo):
     assert welcome.status == 200
     assert welcome.headers["Content-Type"].startswith("text/html")
     assert b"cotidal" in welcome.body
+    dashboard = solo.http("GET", "/_/")
+    assert dashboard.status == 200 and b"dashboard.js" in dashboard.body
+    assert "default-src 'none'" in dashboard.headers["Content-Security-Policy"]
     metrics = solo.http("GET", "/_/metrics")
     assert metrics.status == 200
     assert b"cotidal_" in metrics.body

@@ -91,6 +91,7 @@ static const struct {
     const char *method, *pattern, *expected;
 } routes[] = {
     {"GET", "/", PUBLIC},
+    {"GET", "/_/", PUBLIC},
     {"GET", "/_/health", PUBLIC},
     {"GET", "/_/ready", PUBLIC},
     {"GET", "/_/web/{key}", PUBLIC},

@@ -260,8 +260,11 @@ static void test_status(void **state) {
     snprintf(request, sizeof request, "GET /" HOST "If-None-Match: %s\r\n\r\n", field(&a, "ETag"));
     free(a.body);
     expect(b, f, request, 304, NULL);
-    expect(b, f, GET("/_/web/welcome.css"), 200, "prefers-color-scheme");
-    expect(b, f, GET("/_/web/welcome.js"), 200, "/_/status");
+    expect(b, f, GET("/_/"), 200, "<script src=\"/_/web/dashboard.js\"");
+    expect(b, f, GET("/_/web/page.css"), 200, "prefers-color-scheme");
+    expect(b, f, GET("/_/web/welcome.js"), 200, "./cluster.js");
+    expect(b, f, GET("/_/web/dashboard.js"), 200, "/_/metrics");
+    expect(b, f, GET("/_/web/cluster.js"), 200, "/_/status");
     expect(b, f, GET("/_/web/icon.svg"), 200, "<svg");
     expect(b, f, GET("/_/web/../conn.c"), 400, "dot segment");
     expect(b, f, GET("/_/web/passwd"), 404, NULL);
