@@ -97,9 +97,6 @@ static bool was_removed(struct server *s) {
     struct membership m;
     if (!leader || s->node_id == 0 || s->removed || s == leader)
         return false;
-    for (unsigned i = 0; i < sim.gone_count; i++)
-        if (sim.gone[i] == s->node_id) /* perhaps before it began */
-            return true;
     uint64_t index = node_membership_index(leader->node);
     if (index == 0)
         return false;
@@ -109,6 +106,11 @@ static bool was_removed(struct server *s) {
             s->member_index = index;
         return false;
     }
+    /* Perhaps before it began. (An answer alone says little: who asks before the member is one is
+     * told that it is none.) */
+    for (unsigned i = 0; i < sim.gone_count; i++)
+        if (sim.gone[i] == s->node_id)
+            return true;
     return s->member_index != 0 && index > s->member_index;
 }
 
