@@ -1,6 +1,6 @@
 /* /v1/session: a visitor's document, behind a cookie that only this server sees.
  *
- *   cookie   160 random bits in hexadecimal: the key in database STORE_DB_VISITORS
+ *   cookie   160 random bits in hexadecimal; their SHA-256 is the key in database STORE_DB_VISITORS
  *   record   the document, content type application/json, expiring; or, after DELETE, a tombstone
  * of content type TOMBSTONE, so that what comes late cannot bring the session back
  *
@@ -18,6 +18,7 @@
 #include <sys/random.h>
 
 #include "base/num.h"
+#include "base/sha256.h"
 #include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/json_merge.h"
@@ -87,6 +88,15 @@ static void make_token(struct visit *v) {
         snprintf(v->token + 2 * i, 3, "%02x", random[i]);
 }
 
+/* Who reads the database, or a backup of it, must not become the visitor: the key is a hash. */
+static void pack_key(struct pack *p, const struct visit *v) {
+    uint8_t digest[SHA256_BYTES];
+    char key[2 * SHA256_BYTES + 1];
+    sha256_of(slice_str(v->token), digest);
+    sha256_to_hex(digest, key);
+    pack_str(p, key);
+}
+
 /* `keep`: for as long as the session; else the browser is to forget it. */
 static void put_cookie(struct visit *v, bool keep) {
     char text[160];
@@ -151,7 +161,7 @@ static void answer_ended(struct visit *v) {
 
 static void pack_get(const struct visit *v, struct buf *out) {
     struct pack p = pack_begin("KV.GET");
-    pack_str(&p, v->token);
+    pack_key(&p, v);
     *out = pack_end(&p);
 }
 
@@ -228,7 +238,7 @@ static void get_answer(struct http_request *r, enum upstream_outcome outcome, ui
             return;
         }
         struct pack p = pack_begin("PEXPIRE");
-        pack_str(&p, v->token);
+        pack_key(&p, v);
         pack_u64(&p, ttl_ms);
         struct buf packed = pack_end(&p);
         ask(v, UPSTREAM_WRITE, &packed, on_prolonged);
@@ -309,7 +319,7 @@ static void write_document(struct visit *v) {
     if (!merge(v))
         return;
     struct pack p = pack_begin("KV.PUT");
-    pack_str(&p, v->token);
+    pack_key(&p, v);
     pack_slice(&p, buf_slice(&v->document));
     pack_str(&p, "application/json");
     pack_u64(&p, gateway_of(v)->options.session_ttl_ms);
@@ -462,7 +472,7 @@ void http_session_delete(struct http_request *r, const struct http_input *in) {
         return;
     }
     struct pack p = http_pack_write(r, "KV.PUT");
-    pack_str(&p, v->token);
+    pack_key(&p, v);
     pack_str(&p, "");
     pack_str(&p, TOMBSTONE);
     pack_u64(&p, gateway_of(v)->options.session_ttl_ms);

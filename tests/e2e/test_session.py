@@ -30,6 +30,16 @@ def test_a_session_follows_its_visitor(trio):
         assert visit(node, "PATCH", {"late": 1}, cookie)[0].status == 401
 
 
+def test_the_cookie_is_not_in_the_files(trio):
+    node = trio.nodes[0]
+    _, cookie = visit(node, "PATCH", {"note": "in the files, as documents are"})
+    token = cookie.split("=", 1)[1].encode()
+    contents = [file.read_bytes() for file in node.data.rglob("*") if file.is_file() and file.name != "data.mdb"]
+    assert any(b"in the files, as documents are" in c for c in contents)
+    assert not any(token in c for c in contents)
+    assert token not in node.log().encode()
+
+
 def test_patches_at_once_are_all_in_it(trio):
     answer, cookie = visit(trio.nodes[0], "PATCH", {})
     statuses = []
