@@ -206,20 +206,23 @@ static void tcp_resume(struct stream *s) {
 
 /* ---- writing ---- */
 
+/* The kernel took nothing, as errno says: 0 when it does not now; negative when the stream has
+ * ended by it. */
+static ssize_t send_failed(struct tcp_stream *t) {
+    if (errno == EAGAIN)
+        return 0;
+    int error = -errno;
+    tcp_end(t, error);
+    return error;
+}
+
 /* How much of it the kernel takes now; negative when the stream has ended by it. */
 static ssize_t send_some(struct tcp_stream *t, struct slice bytes) {
-    for (;;) {
-        ssize_t n = send(t->fd, bytes.data, bytes.size, MSG_NOSIGNAL);
-        if (n >= 0)
-            return n;
-        if (errno == EINTR)
-            continue;
-        if (errno == EAGAIN)
-            return 0;
-        int error = -errno;
-        tcp_end(t, error);
-        return error;
-    }
+    ssize_t n;
+    do
+        n = send(t->fd, bytes.data, bytes.size, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : send_failed(t);
 }
 
 /* The socket takes bytes again. */
@@ -263,18 +266,11 @@ static ssize_t send_two(struct tcp_stream *t, struct slice first, struct slice s
     struct iovec pieces[2] = {{(void *)(uintptr_t)first.data, first.size},
                               {(void *)(uintptr_t)second.data, second.size}};
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
-    for (;;) {
-        ssize_t n = sendmsg(t->fd, &message, MSG_NOSIGNAL);
-        if (n >= 0)
-            return n;
-        if (errno == EINTR)
-            continue;
-        if (errno == EAGAIN)
-            return 0;
-        int error = -errno;
-        tcp_end(t, error);
-        return error;
-    }
+    ssize_t n;
+    do
+        n = sendmsg(t->fd, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : send_failed(t);
 }
 
 static void tcp_write2(struct stream *s, struct slice first, struct slice second) {
