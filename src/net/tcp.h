@@ -44,5 +44,5 @@ struct stream *tcp_connect(struct loop *l, const char *address, uint32_t user_ti
 /* Both ends of a socketpair as streams, on two loops (each handler is to be set on its own thread:
  * hand the descriptor over and call stream_from_fd() there). */
 int socketpair_new(int ret_fds[2]) WARN_UNUSED;
-/* Takes the connected descriptor. */
+/* Takes the connected descriptor, and closes it when that fails. */
 int stream_from_fd(struct loop *l, int fd, struct stream **ret_stream) WARN_UNUSED;

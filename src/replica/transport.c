@@ -501,9 +501,9 @@ static void transport_on_wake(void *ctx) {
         int fd;
         struct stream *s;
         memcpy(&fd, taken.data + at, sizeof fd);
-        if (t->closing || stream_from_fd(t->loop, fd, &s) < 0)
+        if (t->closing)
             close(fd);
-        else
+        else if (stream_from_fd(t->loop, fd, &s) == 0)
             transport_adopt_stream(t, s);
     }
     buf_fini(&taken);

@@ -126,8 +126,7 @@ static struct stream *connect_local(void *ctx, struct loop *loop) {
     }
     if (socketpair_new(fds) < 0)
         return NULL;
-    if (stream_from_fd(loop, fds[0], &stream) < 0) {
-        close(fds[0]);
+    if (stream_from_fd(loop, fds[0], &stream) < 0) { /* which has closed it */
         close(fds[1]);
         return NULL;
     }
