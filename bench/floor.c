@@ -1,59 +1,79 @@
-/* What nothing durable on three nodes of this machine can beat, for one client: three processes
- * that only read, flush and answer. No consensus, no table.
+/* What nothing durable on three nodes of this machine can beat: three processes that only read,
+ * flush and answer. No consensus, no table, no parser.
  *
- *   floor FOLDER SECONDS
+ *   floor FOLDER
  *
- *   client --TCP--> leader --TCP--> follower, follower
+ *   clients --TCP--> leader --TCP--> follower, follower
  *
- * The leader forwards each request of 100 bytes, writes 4 KiB into a file that was filled with
- * zeros and flushes it, as both followers do at the same time, and answers when its own flush and
- * that of one follower are done. Prints one line of JSON. */
+ * The leader prints its port. What has come from all clients it sends to both followers as one
+ * batch, writes it into a file that was filled with zeros, and flushes; so do both followers at the
+ * same time. When its own flush and that of one follower are done each client gets "+OK". It takes
+ * what one read returns for one request, so clients must not pipeline. SIGTERM ends it. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { REQUEST_BYTES = 100, BLOCK_BYTES = 4096, FILE_BLOCKS = 2048, SAMPLES_MAX = 1 << 20 };
+enum {
+    BLOCK_BYTES = 4096,
+    FILE_BYTES = 8 * 1024 * 1024,
+    BATCH_BYTES = 1024 * 1024,
+    REQUEST_BYTES = 16 * 1024,
+    EVENTS = 2048,
+    FOLLOWERS = 2,
+};
+
+struct block {
+    uint32_t size; /* of bytes */
+    uint8_t bytes[BATCH_BYTES];
+};
 
 static void die(const char *what) {
     perror(what);
     exit(1);
 }
 
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+static int tcp_listen(struct sockaddr_in *ret_address) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 1024) < 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &size) < 0)
+        die("listen");
+    *ret_address = a;
+    return fd;
+}
+
+static void no_delay(int fd) {
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 }
 
 /* Both ends of one TCP connection over loopback. */
 static void tcp_pair(int ret_fds[2]) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof a;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in a;
+    int listener = tcp_listen(&a);
     ret_fds[0] = socket(AF_INET, SOCK_STREAM, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&a, sizeof a) < 0 ||
-        listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&a, &size) < 0 ||
-        connect(ret_fds[0], (struct sockaddr *)&a, sizeof a) < 0 ||
+    if (ret_fds[0] < 0 || connect(ret_fds[0], (struct sockaddr *)&a, sizeof a) < 0 ||
         (ret_fds[1] = accept(listener, NULL, NULL)) < 0)
         die("tcp");
     close(listener);
-    for (int i = 0; i < 2; i++)
-        setsockopt(ret_fds[i], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    no_delay(ret_fds[0]);
+    no_delay(ret_fds[1]);
 }
 
 /* False at the end of the stream. */
-static int read_request(int fd, char *request) {
-    for (size_t at = 0; at < REQUEST_BYTES;) {
-        ssize_t n = read(fd, request + at, REQUEST_BYTES - at);
+static int read_all(int fd, void *out, size_t bytes) {
+    for (size_t at = 0; at < bytes;) {
+        ssize_t n = read(fd, (uint8_t *)out + at, bytes - at);
         if (n <= 0)
             return 0;
         at += (size_t)n;
@@ -61,9 +81,13 @@ static int read_request(int fd, char *request) {
     return 1;
 }
 
-static void send_request(int fd, const char *request) {
-    if (write(fd, request, REQUEST_BYTES) != REQUEST_BYTES)
-        exit(0); /* the other end has gone: the run is over */
+static void write_all(int fd, const void *in, size_t bytes) {
+    for (size_t at = 0; at < bytes;) {
+        ssize_t n = write(fd, (const uint8_t *)in + at, bytes - at);
+        if (n <= 0)
+            exit(0); /* the other end has gone: the run is over */
+        at += (size_t)n;
+    }
 }
 
 static int open_file(const char *folder, int number) {
@@ -71,8 +95,8 @@ static int open_file(const char *folder, int number) {
     static char zeros[BLOCK_BYTES];
     snprintf(path, sizeof path, "%s/floor%d", folder, number);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    for (int i = 0; i < FILE_BLOCKS; i++)
-        if (pwrite(fd, zeros, BLOCK_BYTES, (off_t)i * BLOCK_BYTES) != BLOCK_BYTES)
+    for (int at = 0; at < FILE_BYTES; at += BLOCK_BYTES)
+        if (pwrite(fd, zeros, BLOCK_BYTES, at) != BLOCK_BYTES)
             die(path);
     if (fsync(fd) < 0)
         die(path);
@@ -80,104 +104,129 @@ static int open_file(const char *folder, int number) {
     return fd;
 }
 
-static void flush_block(int fd, uint64_t i) {
-    static char block[BLOCK_BYTES];
-    memset(block, (int)(i & 0xff), sizeof block);
-    if (pwrite(fd, block, sizeof block, (off_t)(i % FILE_BLOCKS) * BLOCK_BYTES) != BLOCK_BYTES ||
-        fdatasync(fd) < 0)
+static void flush_block(int fd, const struct block *b) {
+    static uint64_t at;
+    if (at + b->size > FILE_BYTES)
+        at = 0;
+    if (pwrite(fd, b->bytes, b->size, (off_t)at) != (ssize_t)b->size || fdatasync(fd) < 0)
         die("flush");
+    at += b->size;
 }
+
+static struct block block;
 
 static void follow(int leader, int file) {
-    char request[REQUEST_BYTES];
-    for (uint64_t i = 0; read_request(leader, request); i++) {
-        flush_block(file, i);
-        send_request(leader, request);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (read_all(leader, &block.size, sizeof block.size) &&
+           read_all(leader, block.bytes, block.size)) {
+        flush_block(file, &block);
+        write_all(leader, &block.size, sizeof block.size);
     }
     exit(0);
 }
 
-static void lead(int client, int followers[2], int file) {
-    char request[REQUEST_BYTES], answer[REQUEST_BYTES];
-    uint64_t acked[2] = {0, 0};
-    for (uint64_t i = 0; read_request(client, request); i++) {
-        send_request(followers[0], request);
-        send_request(followers[1], request);
-        flush_block(file, i);
-        while (acked[0] <= i && acked[1] <= i) {
-            struct pollfd polls[2] = {{.fd = followers[0], .events = POLLIN},
-                                      {.fd = followers[1], .events = POLLIN}};
-            if (poll(polls, 2, -1) < 0)
-                die("poll");
-            for (int f = 0; f < 2; f++)
-                if (polls[f].revents && read_request(followers[f], answer))
-                    acked[f]++;
+struct leader {
+    int epoll;
+    int listener;
+    int followers[FOLLOWERS];
+    int file;
+    uint64_t sent, acked[FOLLOWERS]; /* batches */
+    int count;                       /* clients in the batch */
+    int clients[EVENTS];
+};
+
+static void watch(struct leader *l, int fd) {
+    struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
+    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e) < 0)
+        die("epoll_ctl");
+}
+
+static void take_request(struct leader *l, int fd) {
+    ssize_t n = read(fd, block.bytes + block.size, REQUEST_BYTES);
+    if (n <= 0) {
+        close(fd);
+        return;
+    }
+    block.size += (uint32_t)n;
+    l->clients[l->count++] = fd;
+}
+
+static void await_majority(struct leader *l) {
+    while (l->acked[0] < l->sent && l->acked[1] < l->sent) {
+        struct pollfd polls[FOLLOWERS];
+        for (int f = 0; f < FOLLOWERS; f++)
+            polls[f] = (struct pollfd){.fd = l->followers[f], .events = POLLIN};
+        if (poll(polls, FOLLOWERS, -1) < 0)
+            die("poll");
+        for (int f = 0; f < FOLLOWERS; f++) {
+            uint32_t ack;
+            if (!polls[f].revents)
+                continue;
+            if (!read_all(l->followers[f], &ack, sizeof ack))
+                exit(0);
+            l->acked[f]++;
         }
-        send_request(client, request);
     }
-    exit(0);
 }
 
-static int compare(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
+static void commit(struct leader *l) {
+    for (int f = 0; f < FOLLOWERS; f++)
+        write_all(l->followers[f], &block, sizeof block.size + block.size);
+    l->sent++;
+    flush_block(l->file, &block);
+    await_majority(l);
+    for (int i = 0; i < l->count; i++)
+        write_all(l->clients[i], "+OK\r\n", 5);
+    l->count = 0;
+    block.size = 0;
+}
+
+static void lead(struct leader *l) {
+    static struct epoll_event events[EVENTS];
+    for (;;) {
+        int n = epoll_wait(l->epoll, events, EVENTS, -1);
+        for (int i = 0; i < n; i++) {
+            int fd = events[i].data.fd;
+            if (fd == l->listener) {
+                fd = accept(l->listener, NULL, NULL);
+                no_delay(fd);
+                watch(l, fd);
+                continue;
+            }
+            if (block.size + REQUEST_BYTES > BATCH_BYTES)
+                commit(l);
+            take_request(l, fd);
+        }
+        if (l->count > 0)
+            commit(l);
+    }
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
-        fprintf(stderr, "usage: floor FOLDER SECONDS\n");
+    if (argc != 2) {
+        fprintf(stderr, "usage: floor FOLDER\n");
         return 2;
     }
-    int client[2], links[2][2], files[3];
-    tcp_pair(client);
-    for (int i = 0; i < 2; i++)
-        tcp_pair(links[i]);
-    for (int i = 0; i < 3; i++)
-        files[i] = open_file(argv[1], i);
-    for (int i = 0; i < 3; i++) {
+    signal(SIGPIPE, SIG_IGN);
+    struct leader l = {.epoll = epoll_create1(0), .file = open_file(argv[1], 0)};
+    for (int i = 0; i < FOLLOWERS; i++) {
+        int pair[2], file = open_file(argv[1], i + 1);
+        tcp_pair(pair);
         pid_t pid = fork();
         if (pid < 0)
             die("fork");
-        if (pid > 0)
-            continue;
-        /* Only the ends of its own stay open, so that each sees the end of the one before. */
-        close(client[0]);
-        if (i < 2) {
-            int own = links[i][1];
-            close(client[1]);
-            close(links[0][0]);
-            close(links[1][0]);
-            close(links[1 - i][1]);
-            follow(own, files[i]);
+        if (pid == 0) {
+            close(pair[0]);
+            follow(pair[1], file);
         }
-        close(links[0][1]);
-        close(links[1][1]);
-        lead(client[1], (int[2]){links[0][0], links[1][0]}, files[2]);
+        close(pair[1]);
+        close(file);
+        l.followers[i] = pair[0];
     }
-    close(client[1]);
-    for (int i = 0; i < 2; i++) {
-        close(links[i][0]);
-        close(links[i][1]);
-    }
-    uint32_t *samples = malloc(SAMPLES_MAX * sizeof *samples);
-    size_t count = 0;
-    char request[REQUEST_BYTES] = "x";
-    uint64_t begin = now_ns(), end = begin + (uint64_t)(atof(argv[2]) * 1e9);
-    for (uint64_t t = begin; t < end && count < SAMPLES_MAX;) {
-        send_request(client[0], request);
-        if (!read_request(client[0], request))
-            die("the leader has gone");
-        uint64_t done = now_ns();
-        samples[count++] = (uint32_t)((done - t) / 1000);
-        t = done;
-    }
-    close(client[0]);
-    while (wait(NULL) > 0)
-        ;
-    qsort(samples, count, sizeof *samples, compare);
-    printf("{\"per_second\": %.1f, \"p50_us\": %u, \"p99_us\": %u}\n",
-           (double)count / ((double)(now_ns() - begin) / 1e9), samples[count / 2],
-           samples[count * 99 / 100]);
-    free(samples);
-    return 0;
+    struct sockaddr_in a;
+    l.listener = tcp_listen(&a);
+    watch(&l, l.listener);
+    printf("%u\n", ntohs(a.sin_port));
+    fflush(stdout);
+    lead(&l);
 }

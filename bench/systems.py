@@ -10,6 +10,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "var" / "bench"
+FLOOR = FOLDER / "floor"
 BINARY = pathlib.Path(os.environ.get("COTIDAL_BIN", ROOT / "build" / "cotidal"))
 # Debian's redis-tools has the server's program under another name; the package redis-server would add a service.
 REDIS = FOLDER / "redis-server"
@@ -54,6 +55,10 @@ class System:
 
     def pids(self):
         return [process.pid for process in self.processes] + self.children
+
+    def find_children(self):
+        children = subprocess.run(["pgrep", "-P", str(self.processes[0].pid)], capture_output=True, text=True).stdout.split()
+        self.children = [int(pid) for pid in children]
 
     def memory_mib(self):
         """What is resident and its own, not shared with files: of a map, the page cache is not counted."""
@@ -155,6 +160,15 @@ def start_etcd(nodes):
     return system
 
 
+def start_floor():
+    """Three processes that only read, flush and answer (bench/floor.c)."""
+    system = System("floor")
+    process = system.spawn(FLOOR, system.folder, stdout=subprocess.PIPE)
+    system.redis = [f"127.0.0.1:{int(process.stdout.readline())}"]
+    system.find_children()
+    return system
+
+
 def start_site():
     """One node that serves a site of two files, with one thread."""
     system = start_cotidal(1, "--threads", "1")
@@ -181,8 +195,7 @@ def start_file_server(name, configuration, program, *arguments):
     system.spawn(program, *arguments, system.folder / "conf")
     system.url = f"http://127.0.0.1:{port}/"
     wait_for(lambda: subprocess.run(["curl", "-fs", "-o", os.devnull, system.url + "1k.bin"]).returncode == 0, name)
-    children = subprocess.run(["pgrep", "-P", str(system.processes[0].pid)], capture_output=True, text=True).stdout.split()
-    system.children = [int(pid) for pid in children]
+    system.find_children()
     return system
 
 
