@@ -196,6 +196,8 @@ uint64_t node_deadline_ms(const struct node *n) {
         at = earlier(at, core_deadline_ms(n->core));
     if (n->leading)
         at = earlier(at, n->sweep_at_ms);
+    if (n->leading && n->gather.target > 0 && n->batch_groups > 0)
+        at = earlier(at, n->gather.until_ms);
     if (n->round_active)
         at = earlier(at, n->round_sent_ms + NODE_READ_AGAIN_MS);
     if (n->install)

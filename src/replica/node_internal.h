@@ -1,5 +1,6 @@
 /* What the node_*.c files share. See node.h for the picture. */
 #pragma once
+#include "base/gather.h"
 #include "base/log.h"
 #include "base/plant.h"
 #include "base/rand.h"
@@ -199,6 +200,7 @@ struct node {
     uint32_t batch_commands, batch_groups;
     struct list sealed; /* struct sealed_batch: waiting for the log */
     uint64_t sealed_bytes;
+    struct gather gather; /* commands; answered when committed */
     uint64_t sweep_at_ms;
     uint64_t tag_next;
 
@@ -306,6 +308,7 @@ struct node {
 struct sealed_batch {
     struct list node;
     struct buf entry;
+    uint32_t commands;
 };
 
 /* ---- node.c ---- */
@@ -334,14 +337,21 @@ void node_send_message(struct node *n, const struct core_message *m);
 void node_send_status(struct node *n);
 void node_send_owed_vote(struct node *n);
 
+/* ---- node_batch.c ---- */
+/* The commands of one frame, which go on as they came: a frame's payload is a group of an entry. */
+void node_batch_add(struct node *n, struct slice group, uint32_t commands);
+void node_propose_batches(struct node *n);
+void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv);
+void node_leadership_lost(struct node *n);
+
 /* ---- node_link.c ---- */
+struct node_link *node_link_of_session(struct node *n, const struct session_id *session);
+void link_refuse_commands(struct node_link *l, struct slice commands);
+void link_end(struct node_link *l);
 void link_reply(struct node_link *l, uint64_t id, enum link_reply_kind kind,
                 enum link_status status, uint64_t index, struct slice reply);
 void node_reply_session(void *ctx, const struct session_id *session, uint64_t sequence,
                         enum store_status status, struct slice reply);
-void node_propose_batches(struct node *n);
-void node_leadership_lost(struct node *n);
-void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv);
 void node_flush_links(struct node *n);
 void node_tell_topology(struct node *n, struct node_link *only);
 /* Tells all gateways when sites have changed. */

@@ -1,6 +1,7 @@
 /* The links: commands from gateways into entries, replies back. */
 #include "replica/node_internal.h"
 
+#include "base/log.h"
 #include "base/reply.h"
 
 #include <stdlib.h>
@@ -74,7 +75,7 @@ static struct node_link **session_bucket(struct node *n, const struct session_id
     return &n->sessions[get_u32le(session->bytes) & (NODE_SESSION_BUCKETS - 1)];
 }
 
-static struct node_link *link_of_session(struct node *n, const struct session_id *session) {
+struct node_link *node_link_of_session(struct node *n, const struct session_id *session) {
     struct node_link *l = *session_bucket(n, session);
     while (l && memcmp(&l->session, session, sizeof *session) != 0)
         l = l->next_in_sessions;
@@ -112,7 +113,7 @@ void node_reply_session(void *ctx, const struct session_id *session, uint64_t se
             node_join_allocated(n, sequence, reply);
         return;
     }
-    struct node_link *l = link_of_session(n, session);
+    struct node_link *l = node_link_of_session(n, session);
     if (l)
         link_reply(l, sequence, LINK_KIND_WRITE,
                    status == STORE_SESSION_GONE ? LINK_SESSION_GONE : LINK_OK, n->core_applied + 1,
@@ -193,40 +194,12 @@ void node_tell_sites(struct node *n) {
     }
 }
 
-/* ---- batches ---- */
-
-static void batch_seal(struct node *n) {
-    if (n->batch_groups == 0)
-        return;
-    struct sealed_batch *b = xcalloc(1, sizeof *b);
-    b->entry = n->batch;
-    n->sealed_bytes += b->entry.size;
-    n->batch = (struct buf){0};
-    n->batch_groups = n->batch_commands = 0;
-    list_push_back(&n->sealed, &b->node);
-}
-
-/* The commands of one frame, which go on as they came: a frame's payload is a group of an entry. */
-static void batch_add(struct node *n, struct slice group, uint32_t commands) {
-    if (n->batch_groups > 0 && (n->batch.size + group.size > NODE_ENTRY_BYTES ||
-                                n->batch_commands + commands > NODE_ENTRY_COMMANDS))
-        batch_seal(n);
-    if (n->batch_groups == 0) {
-        buf_reset(&n->batch);
-        entry_begin(&n->batch, 0, 0); /* stamped when it is proposed */
-    }
-    struct entry_group parsed;
-    struct slice in = group;
-    CHECK(entry_next_group(&in, &parsed));
-    entry_append_group(&n->batch, &parsed);
-    n->batch_groups++;
-    n->batch_commands += commands;
-}
+/* ---- refusing ---- */
 
 /* Sends the gateway to the leader. A write must not overtake an earlier one of its session: from
  * the first refused one on, everything on this link is refused until that one comes again or is no
  * longer asked for. */
-static void refuse_commands(struct node_link *l, struct slice commands) {
+void link_refuse_commands(struct node_link *l, struct slice commands) {
     struct link_write w;
     while (commands.size > 0 && link_next_write(&commands, &w)) {
         if (l->refused_from == 0 || w.sequence < l->refused_from)
@@ -244,119 +217,14 @@ static bool still_refusing(struct node_link *l, const struct link_writes *writes
     return l->refused_from != 0;
 }
 
-static void refuse_entry(struct node *n, struct slice entry) {
-    struct entry_header header;
-    struct entry_group group;
-    CHECK(entry_next_header(&entry, &header));
-    while (entry.size > 0 && entry_next_group(&entry, &group)) {
-        struct node_link *l = link_of_session(n, &group.session);
-        if (l)
-            refuse_commands(l, group.commands);
-    }
-}
+/* ---- frames from gateways ---- */
 
-static void link_end(struct node_link *l) {
+void link_end(struct node_link *l) {
     struct node *n = l->owner;
     void *handle = l->handle;
     node_link_closed(l);
     n->ops->link_close(n->env, handle);
 }
-
-/* What was gathered but not proposed is refused: its senders ask the next leader. What was proposed
- * may yet be committed, by whoever leads next, or be overwritten: its links end, so that nothing
- * that is still on its way here can overtake it when we lead again. */
-void node_leadership_lost(struct node *n) {
-    node_joins_fail(n, NULL);
-    batch_seal(n);
-    LIST_FOREACH_SAFE (it, &n->sealed) {
-        struct sealed_batch *b = LIST_ENTRY(it, struct sealed_batch, node);
-        list_remove(&b->node);
-        n->sealed_bytes -= b->entry.size;
-        refuse_entry(n, buf_slice(&b->entry));
-        buf_fini(&b->entry);
-        free(b);
-    }
-    node_flush_links(n);
-    LIST_FOREACH_SAFE (it, &n->links) {
-        struct node_link *l = LIST_ENTRY(it, struct node_link, node);
-        if (l->wrote)
-            link_end(l);
-    }
-}
-
-static uint32_t writes_pending(const struct node *n) {
-    uint32_t count = 0;
-    for (const struct list *it = n->writes.next; it != &n->writes; it = it->next)
-        count++;
-    return count;
-}
-
-static uint64_t uncommitted_bytes(const struct node *n) {
-    uint64_t bytes = 0;
-    for (uint64_t i = n->memlog.last_index; i > n->commit_index && i >= n->memlog.first_index; i--)
-        bytes += memlog_get(&n->memlog, i)->body.size;
-    return bytes;
-}
-
-/* Worth an entry of its own while others are under way. */
-static bool batch_is_large(const struct node *n) {
-    return !list_empty(&n->sealed) || n->batch.size >= NODE_BATCH_BYTES ||
-           n->batch_commands >= NODE_BATCH_COMMANDS;
-}
-
-/* An idle server proposes at once; a busy one gathers what comes until the entry before is
- * committed: each costs every node a flush, messages and a transaction, which many commands then
- * share. What is large does not wait, so that disks, networks and processors work at the same time.
- * Who hands leadership over, or stops, still proposes what it has taken. */
-static bool may_propose(const struct node *n) {
-    return node_is_leader(n) && !n->restart_wanted && !n->handover_sent &&
-           (n->memlog.last_index <= n->commit_index || batch_is_large(n)) &&
-           writes_pending(n) < NODE_WRITES_PENDING &&
-           n->memlog.last_index - n->commit_index < n->o.entries_inflight &&
-           uncommitted_bytes(n) < NODE_UNCOMMITTED_BYTES;
-}
-
-static void stamp_entry(struct node *n, struct buf *entry) {
-    put_u64le(entry->data + 8, node_leader_time(n));
-    put_u64le(entry->data + 16, rand_u64(&n->rand));
-}
-
-void node_propose_batches(struct node *n) {
-    while (may_propose(n)) {
-        if (list_empty(&n->sealed))
-            batch_seal(n);
-        struct list *first = list_first(&n->sealed);
-        if (!first)
-            return;
-        struct sealed_batch *b = LIST_ENTRY(first, struct sealed_batch, node);
-        list_remove(&b->node);
-        n->sealed_bytes -= b->entry.size;
-        stamp_entry(n, &b->entry);
-        n->entries_proposed++;
-        if (!node_propose(n, CORE_COMMAND, buf_slice(&b->entry)) && n->state != NODE_FAILED)
-            refuse_entry(n, buf_slice(&b->entry));
-        buf_fini(&b->entry);
-        free(b);
-    }
-}
-
-void node_propose_own(struct node *n, uint64_t tag, struct slice packed_argv) {
-    struct buf commands = {0};
-    entry_append_command(&commands, tag, 0, packed_argv);
-    struct entry_group group = {.command_count = 1, .commands = buf_slice(&commands)};
-    if (n->batch_commands >= NODE_ENTRY_COMMANDS)
-        batch_seal(n);
-    if (n->batch_groups == 0) {
-        buf_reset(&n->batch);
-        entry_begin(&n->batch, 0, 0);
-    }
-    entry_append_group(&n->batch, &group);
-    n->batch_groups++;
-    n->batch_commands++;
-    buf_fini(&commands);
-}
-
-/* ---- frames from gateways ---- */
 
 static bool link_on_hello(struct node_link *l, struct slice payload) {
     struct node *n = l->owner;
@@ -367,7 +235,7 @@ static bool link_on_hello(struct node_link *l, struct slice payload) {
     if (session_is_zero(&l->session))
         return false;
     /* A gateway that connects again before we noticed that its old connection died. */
-    struct node_link *old = link_of_session(n, &l->session);
+    struct node_link *old = node_link_of_session(n, &l->session);
     if (old)
         link_end(old);
     l->greeted = true;
@@ -422,7 +290,7 @@ static void link_filter_quota(struct node_link *l, const struct link_writes *w) 
         buf_append_u32(&bytes, count);
         buf_append_u32(&bytes, (uint32_t)kept.size);
         buf_append(&bytes, kept.data, kept.size);
-        batch_add(n, buf_slice(&bytes), count);
+        node_batch_add(n, buf_slice(&bytes), count);
         buf_fini(&bytes);
     }
     buf_fini(&kept);
@@ -444,12 +312,12 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
         return false;
     l->writes_pending += w.count;
     if (!node_running(n) || !n->leading || n->state != NODE_RUNNING || n->handover_to != 0) {
-        refuse_commands(l, w.commands);
+        link_refuse_commands(l, w.commands);
         return true;
     }
     if ((l->refused_from != 0 && still_refusing(l, &w)) ||
         n->sealed_bytes + n->batch.size > NODE_BACKLOG_BYTES) {
-        refuse_commands(l, w.commands);
+        link_refuse_commands(l, w.commands);
         return true;
     }
     l->wrote = true;
@@ -460,7 +328,7 @@ static bool link_on_writes(struct node_link *l, struct slice payload) {
     if (store_over_quota(n->store) || n->disk_low)
         link_filter_quota(l, &w);
     else
-        batch_add(n, w.whole, w.count);
+        node_batch_add(n, w.whole, w.count);
     return true;
 }
 
