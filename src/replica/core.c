@@ -451,6 +451,16 @@ static bool goes_first(const struct core *c, uint64_t now_ms, const struct core_
            now_ms < r->election_timer_start + r->election_timeout / 4;
 }
 
+/* G8: the library takes the term of a vote's result, or not, by the phase of an election that it
+ * has not looked for yet: a follower or leader has other things in that place of the union. Nobody
+ * but a candidate has use for a result; one of a pre-vote has a term that nobody may have reached.
+ */
+static bool vote_result_is_late(const struct core *c, const struct core_message *m) {
+    const struct raft *r = &c->raft;
+    return r->state != RAFT_CANDIDATE ||
+           (m->vote_result.pre_vote && !r->candidate_state.in_pre_vote);
+}
+
 /* A leader that was silent for the least election timeout protects nobody any more (Raft
  * dissertation, sections 4.2.3 and 9.6). The library holds on to it until its own, longer, random
  * time has passed, and so refuses the first candidate: of three nodes that lose their leader
@@ -590,6 +600,10 @@ int core_receive(struct core *c, uint64_t now_ms, struct core_message *m, const 
         };
         break;
     case CORE_MSG_VOTE_RESULT:
+        if (vote_result_is_late(c, m)) {
+            update_begin(c, ret);
+            return 0;
+        }
         rm.request_vote_result = (struct raft_request_vote_result){
             .version = 2,
             .term = m->term,

@@ -239,6 +239,36 @@ static void test_g4_pre_vote_of_an_old_term_gets_our_term(void **state) {
     bench_fini(&b);
 }
 
+/* A grant of a pre-vote names a term that its candidate has not reached, and may never. */
+static void grant(struct bench *b, uint64_t from, uint64_t term) {
+    struct core_message m = {.type = CORE_MSG_VOTE_RESULT,
+                             .peer_id = from,
+                             .term = term,
+                             .vote_result = {.granted = true, .pre_vote = true}};
+    assert_int_equal(receive(b, &m), 0);
+    assert_int_equal(b->u.message_count, 0);
+    assert_false(b->u.vote_changed);
+}
+
+static void test_g8_a_late_result_of_a_vote_changes_no_term(void **state) {
+    struct bench b;
+    bench_init(&b, 3, 0, 7);
+    assert_int_equal(append(&b, 2, 8, 1, 1, 1, 1, 8), 0); /* a follower, of 2 */
+    persisted(&b, 2);
+    grant(&b, 3, 9);
+    assert_int_equal(core_term(b.core), 8);
+    assert_int_equal(core_leader_id(b.core), 2);
+    bench_fini(&b);
+
+    bench_init(&b, 3, 0, 7);
+    become_leader(&b);
+    uint64_t term = core_term(b.core);
+    grant(&b, 3, term + 1);
+    assert_int_equal(core_role(b.core), CORE_LEADER);
+    assert_int_equal(core_term(b.core), term);
+    bench_fini(&b);
+}
+
 /* ---- what goes in and comes out ---- */
 
 static void test_sole_voter_leads_at_once(void **state) {
@@ -777,6 +807,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_g1_append_of_an_old_term_is_rejected_by_us),
         cmocka_unit_test(test_g1_install_of_an_old_term_is_rejected_by_us),
         cmocka_unit_test(test_g4_pre_vote_of_an_old_term_gets_our_term),
+        cmocka_unit_test(test_g8_a_late_result_of_a_vote_changes_no_term),
         cmocka_unit_test(test_sole_voter_leads_at_once),
         cmocka_unit_test(test_empty_entry_of_ours),
         cmocka_unit_test(test_election),
