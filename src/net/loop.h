@@ -54,6 +54,14 @@ struct waker *waker_new(struct loop *l, void (*fn)(void *ctx), void *ctx);
 void waker_wake(struct waker *w);
 void waker_free(struct waker *w);
 
+/* Likewise, woken by who adds to an eventfd(2): asynchronous input and output of the kernel. The
+ * descriptor belongs to the event. Negative errno when there is none. */
+struct event;
+int event_new(struct loop *l, void (*fn)(void *ctx), void *ctx,
+              struct event **ret_event) WARN_UNUSED;
+int event_fd(const struct event *e);
+void event_free(struct event *e);
+
 /* Signals, delivered on the loop. */
 int loop_on_signal(struct loop *l, int signum, void (*fn)(void *ctx, int signum),
                    void *ctx) WARN_UNUSED;

@@ -25,6 +25,8 @@
 #include "base/buf.h"
 #include "base/list.h"
 
+enum { DISK_BLOCK_BYTES = 4096 };
+
 struct disk;
 struct disk_file; /* an open file */
 struct disk_job;
@@ -33,7 +35,7 @@ struct disk_job;
 typedef void (*disk_done_fn)(struct disk_job *job, int status);
 
 enum disk_job_kind {
-    DISK_JOB_WRITE,  /* write iov at offset, then fdatasync when sync */
+    DISK_JOB_WRITE,  /* write iov at offset, then fdatasync when sync; zeros behind it when tail */
     DISK_JOB_CREATE, /* make file `name` of `bytes` zero bytes, really written, fsync it and its
                         folder; into ret_file. After a crash the file may be there and short. */
     DISK_JOB_RENAME, /* rename `name` to `to`, fsync the folder */
@@ -51,6 +53,8 @@ struct disk_job {
     const struct iovec *iov; /* WRITE: borrowed until done */
     int iov_count;
     bool sync;
+    bool tail; /* WRITE: what lies behind in the file is worthless, and may be overwritten with
+                  zeros up to the next multiple of DISK_BLOCK_BYTES */
     const char *name; /* borrowed until done */
     const char *to;
     uint64_t bytes;             /* CREATE */

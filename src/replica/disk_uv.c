@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replica/disk_direct.h"
 #include "replica/disk_file.h"
 
 enum {
@@ -20,6 +21,8 @@ enum {
 
 struct disk_file {
     int fd;
+    bool asked; /* for the other side, which is NULL when the file has none */
+    struct direct_file *direct;
 };
 
 struct worker {
@@ -37,7 +40,13 @@ struct disk_uv {
     struct waker *waker;
     struct worker line;
     struct worker filler;
-    int line_error; /* the line's own: the first failure */
+    /* The line's jobs wait here until the one before them is done, if that is a direct write, or
+     * until the thread has nothing to do, if they are. */
+    struct list waiting;
+    struct direct *direct;  /* NULL: not here */
+    struct list direct_run; /* the jobs of the direct write under way */
+    size_t line_jobs;       /* at the thread */
+    int line_error; /* the first failure; the thread's, and the loop's while the thread has none */
     pthread_mutex_t finished_mutex;
     pthread_cond_t finished_some;
     struct list finished; /* jobs; under the mutex */
@@ -162,7 +171,15 @@ static int uv_disk_open(struct disk *d, const char *name, struct disk_file **ret
     return 0;
 }
 
+/* Its length or its content changes by other ways. */
+static void file_forget_direct(struct disk_file *f) {
+    direct_close(f->direct);
+    f->direct = NULL;
+    f->asked = false;
+}
+
 static void uv_disk_close(struct disk *d, struct disk_file *f) {
+    direct_close(f->direct);
     close(f->fd);
     free(f);
 }
@@ -174,11 +191,13 @@ static int64_t uv_disk_read(struct disk *d, struct disk_file *f, uint64_t offset
 
 static int uv_disk_write_sync(struct disk *d, struct disk_file *f, uint64_t offset,
                               struct slice bytes) {
+    file_forget_direct(f);
     int r = write_slice(f->fd, offset, bytes);
     return r < 0 ? r : flush_fd(f->fd);
 }
 
 static int uv_disk_truncate_sync(struct disk *d, struct disk_file *f, uint64_t bytes) {
+    file_forget_direct(f);
     if (ftruncate(f->fd, (off_t)bytes) < 0)
         return -errno;
     return error_of(fsync(f->fd));
@@ -226,6 +245,13 @@ static void finish(struct disk_uv *u, struct list *jobs) {
     pthread_cond_signal(&u->finished_some);
     pthread_mutex_unlock(&u->finished_mutex);
     waker_wake(u->waker);
+}
+
+static uint64_t job_bytes(const struct disk_job *job) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < job->iov_count; i++)
+        bytes += job->iov[i].iov_len;
+    return bytes;
 }
 
 /* Pieces that lie next to each other in a file. */
@@ -387,14 +413,105 @@ static void *worker_main(void *arg) {
     }
 }
 
-static void uv_disk_submit(struct disk *d, struct disk_job *job) {
-    struct disk_uv *u = of(d);
-    struct worker *w = job->kind == DISK_JOB_CREATE ? &u->filler : &u->line;
-    u->under_way++;
+static void worker_submit(struct worker *w, struct disk_job *job) {
     pthread_mutex_lock(&w->mutex);
     list_push_back(&w->queue, &job->node);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->mutex);
+}
+
+/* ---- the line, on the loop ---- */
+
+static bool takes_direct(struct disk_uv *u, struct disk_job *job) {
+    struct disk_file *f = job->file;
+    if (!u->direct || job->kind != DISK_JOB_WRITE || !job->sync || !job->tail)
+        return false;
+    if (!f->asked) {
+        f->asked = true;
+        f->direct = direct_open(f->fd);
+    }
+    return f->direct && direct_fits(f->direct, job->offset, job_bytes(job));
+}
+
+/* The first that waits, and what lies right behind it. False: it goes by the thread, and so do all
+ * later ones of this file. */
+static bool start_direct(struct disk_uv *u) {
+    struct disk_job *job = LIST_ENTRY(u->waiting.next, struct disk_job, node);
+    struct disk_file *f = job->file;
+    uint64_t begin = job->offset, end = begin;
+    int r = direct_begin(u->direct, f->direct, f->fd, begin);
+    if (r == 0) {
+        do {
+            end += job_bytes(job);
+            direct_add(u->direct, job->iov, job->iov_count);
+            list_remove(&job->node);
+            list_push_back(&u->direct_run, &job->node);
+            job = LIST_ENTRY(u->waiting.next, struct disk_job, node);
+        } while (!list_empty(&u->waiting) && job->kind == DISK_JOB_WRITE && job->file == f &&
+                 job->tail && job->offset == end &&
+                 direct_fits(f->direct, begin, end - begin + job_bytes(job)));
+        r = direct_send(u->direct);
+    }
+    if (r == 0)
+        return true;
+    list_splice(&u->direct_run, &u->waiting);
+    list_splice(&u->waiting, &u->direct_run);
+    direct_close(f->direct);
+    f->direct = NULL;
+    return false;
+}
+
+static void line_pump(struct disk_uv *u) {
+    while (!list_empty(&u->waiting) && list_empty(&u->direct_run)) {
+        struct disk_job *job = LIST_ENTRY(u->waiting.next, struct disk_job, node);
+        if (takes_direct(u, job)) {
+            if (u->line_jobs > 0)
+                return;
+            if (u->line_error == 0 && start_direct(u))
+                return;
+            job = LIST_ENTRY(u->waiting.next, struct disk_job, node);
+        }
+        list_remove(&job->node);
+        if (job->kind == DISK_JOB_WRITE && job->file->direct)
+            direct_forget(job->file->direct);
+        u->line_jobs++;
+        worker_submit(&u->line, job);
+    }
+}
+
+static void on_direct(void *ctx, int status) {
+    struct disk_uv *u = ctx;
+    struct list run;
+    list_init(&run);
+    list_splice(&run, &u->direct_run);
+    if (status == DIRECT_REFUSED) {
+        struct disk_file *f = LIST_ENTRY(run.next, struct disk_job, node)->file;
+        direct_close(f->direct);
+        f->direct = NULL;
+        list_splice(&run, &u->waiting);
+        list_splice(&u->waiting, &run);
+    } else if (status < 0) {
+        u->line_error = status;
+    }
+    /* The next is on its way while the owners hear of this one. */
+    line_pump(u);
+    while (!list_empty(&run)) {
+        struct disk_job *job = LIST_ENTRY(run.next, struct disk_job, node);
+        list_remove(&job->node);
+        u->under_way--;
+        job->done(job, status);
+    }
+}
+
+static void uv_disk_submit(struct disk *d, struct disk_job *job) {
+    struct disk_uv *u = of(d);
+    u->under_way++;
+    if (job->kind == DISK_JOB_CREATE) {
+        worker_submit(&u->filler, job);
+        return;
+    }
+    list_push_back(&u->waiting, &job->node);
+    line_pump(u);
 }
 
 /* Tells the owners, on the loop. */
@@ -409,8 +526,11 @@ static void deliver(void *ctx) {
         struct disk_job *job = LIST_ENTRY(jobs.next, struct disk_job, node);
         list_remove(&job->node);
         u->under_way--;
+        if (job->kind != DISK_JOB_CREATE)
+            u->line_jobs--;
         job->done(job, job->status);
     }
+    line_pump(u);
 }
 
 /* ---- beginning and end ---- */
@@ -467,7 +587,7 @@ static void worker_stop(struct worker *w) {
     pthread_cond_destroy(&w->wake);
 }
 
-int disk_uv_new(struct loop *loop, const char *dir, struct disk **ret_disk) {
+int disk_uv_new(struct loop *loop, const char *dir, bool direct, struct disk **ret_disk) {
     int dir_fd = -1;
     int r = open_dir(dir, &dir_fd);
     if (r < 0)
@@ -479,6 +599,8 @@ int disk_uv_new(struct loop *loop, const char *dir, struct disk **ret_disk) {
         r = -EIO;
     u->disk.salt |= 1; /* never 0 */
     list_init(&u->finished);
+    list_init(&u->waiting);
+    list_init(&u->direct_run);
     pthread_mutex_init(&u->finished_mutex, NULL);
     pthread_cond_init(&u->finished_some, NULL);
     u->waker = waker_new(loop, deliver, u);
@@ -495,6 +617,8 @@ int disk_uv_new(struct loop *loop, const char *dir, struct disk **ret_disk) {
         free(u);
         return r;
     }
+    if (direct)
+        u->direct = direct_new(loop, on_direct, u);
     *ret_disk = &u->disk;
     return 0;
 }
@@ -504,6 +628,10 @@ void disk_uv_free(struct disk *d) {
         return;
     struct disk_uv *u = of(d);
     while (u->under_way > 0) {
+        if (!list_empty(&u->direct_run)) {
+            direct_wait(u->direct);
+            continue;
+        }
         pthread_mutex_lock(&u->finished_mutex);
         while (list_empty(&u->finished))
             pthread_cond_wait(&u->finished_some, &u->finished_mutex);
@@ -513,6 +641,7 @@ void disk_uv_free(struct disk *d) {
     worker_stop(&u->line);
     worker_stop(&u->filler);
     waker_free(u->waker);
+    direct_free(u->direct);
     pthread_mutex_destroy(&u->finished_mutex);
     pthread_cond_destroy(&u->finished_some);
     close(u->dir_fd);

@@ -229,7 +229,8 @@ static void place(struct log_append *a, struct segment *s) {
                                .offset = offset,
                                .iov = a->iov,
                                .iov_count = p.iov_count,
-                               .sync = true};
+                               .sync = true,
+                               .tail = true};
     list_push_back(&l->flying, &a->node);
     log_job_submit(l, &a->job);
 }

@@ -238,7 +238,7 @@ struct replica_thread *replica_thread_prepare(const struct server_options *o,
     }
     int rc = loop_new(&t->loop);
     CHECK(rc == 0);
-    rc = disk_uv_new(t->loop, o->data, &t->disk);
+    rc = disk_uv_new(t->loop, o->data, true, &t->disk);
     if (rc == -EWOULDBLOCK) {
         fprintf(stderr,
                 "cotidal: %s is in use by another process; stop it, or give another --data\n",

@@ -435,6 +435,13 @@ static int job_write(struct mem_disk *m, const struct disk_job *job) {
     struct buf all = {0};
     for (int i = 0; i < job->iov_count; i++)
         buf_append(&all, job->iov[i].iov_base, job->iov[i].iov_len);
+    uint64_t end = job->offset + all.size, size = job->file->inode->now.size;
+    if (job->tail && end < size) {
+        uint64_t rest = (DISK_BLOCK_BYTES - end % DISK_BLOCK_BYTES) % DISK_BLOCK_BYTES;
+        size_t zeros = (size_t)(rest < size - end ? rest : size - end);
+        memset(buf_reserve(&all, zeros), 0, zeros);
+        buf_commit(&all, zeros);
+    }
     int r = do_write(m, job->file->inode, job->offset, all.data, all.size);
     buf_fini(&all);
     return r;

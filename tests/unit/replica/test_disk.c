@@ -7,35 +7,48 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/rand.h"
 #include "mem_disk.h"
+#include "replica/disk_direct.h"
 #include "replica/disk_uv.h"
 #include "replica/log.h"
 
 struct place {
     struct disk *disk;
+    bool threads;      /* without direct writes */
     struct loop *loop; /* NULL: in memory */
     char dir[200];
 };
 
 static void place_open(struct place *p) {
     assert_int_equal(loop_new(&p->loop), 0);
-    assert_int_equal(disk_uv_new(p->loop, p->dir, &p->disk), 0);
+    assert_int_equal(disk_uv_new(p->loop, p->dir, !p->threads, &p->disk), 0);
 }
 
-static int setup_real(void **state) {
+static int setup_place(void **state, bool threads) {
     struct place *p = xcalloc(1, sizeof *p);
+    p->threads = threads;
     const char *tmp = getenv("TMPDIR");
     snprintf(p->dir, sizeof p->dir, "%s/cotidal-test-disk-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(p->dir));
     place_open(p);
     *state = p;
     return 0;
+}
+
+static int setup_real(void **state) {
+    return setup_place(state, false);
+}
+
+static int setup_threads(void **state) {
+    return setup_place(state, true);
 }
 
 static int setup_memory(void **state) {
@@ -266,6 +279,75 @@ static void test_jobs_in_order(void **state) {
     free(bytes);
 }
 
+/* A log that grows: tails of all sizes, more than one direct write takes among them, other jobs in
+ * between, and what others write into the same file. What lies behind in the last block is either
+ * what was there or zeros. */
+static void test_tails(void **state) {
+    enum { BYTES = 8 * 1024 * 1024, COUNT = 60 };
+    struct place *p = *state;
+    struct disk *d = p->disk;
+    struct disk_file *f = create(p, "log", BYTES), *slots = create(p, "slots", 8192);
+    uint8_t *bytes = xmalloc(BYTES), *got = xmalloc(BYTES);
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 11 | 1);
+    struct rand rand = {9};
+    static const uint32_t most[] = {16, 600, 5000, 70000, 1500000};
+    uint64_t end = 0;
+    for (size_t round = 0; round < 40 && end < BYTES - 2000000; round++) {
+        struct work works[COUNT];
+        struct iovec iov[2 * COUNT];
+        int calls = 5;
+        size_t count = 1 + rand_below(&rand, round % 5 == 4 ? 2 : COUNT);
+        for (size_t i = 0; i < count; i++) {
+            uint64_t size = 1 + rand_below(&rand, most[round % 5]), half = rand_below(&rand, size);
+            if (end + size > BYTES - 4096)
+                size = half = 1;
+            iov[2 * i] = (struct iovec){bytes + end, half};
+            iov[2 * i + 1] = (struct iovec){bytes + end + half, size - half};
+            works[i].job = (struct disk_job){.kind = DISK_JOB_WRITE,
+                                             .file = f,
+                                             .offset = end,
+                                             .iov = iov + 2 * i,
+                                             .iov_count = 2,
+                                             .sync = true,
+                                             .tail = true};
+            if (i % 11 == 5)
+                works[i].job.tail = false;
+            if (i % 13 == 7) {
+                works[i].job =
+                    (struct disk_job){.kind = DISK_JOB_CALL, .fn = add_one, .arg = &calls};
+                continue;
+            }
+            if (i % 17 == 9) {
+                works[i].job.file = slots;
+                works[i].job.offset = 512;
+                works[i].job.tail = false;
+                works[i].job.iov_count = 1;
+                iov[2 * i] = (struct iovec){"slot", 4};
+                continue;
+            }
+            end += size;
+        }
+        work_run(p, works, count);
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(works[i].status, 0);
+            assert_int_equal(works[i].at, i + 1);
+        }
+        assert_int_equal(d->ops->read(d, f, 0, got, BYTES), BYTES);
+        assert_memory_equal(got, bytes, end);
+        for (uint64_t i = end; i < BYTES; i++)
+            if (got[i] != 0 && got[i] != 'x')
+                fail_msg("byte %llu", (unsigned long long)i);
+        if (round % 3 == 0) /* an old segment's */
+            assert_int_equal(d->ops->write_sync(d, f, end, slice_str("xxxxxxxxx")), 0);
+    }
+    assert_true(end > 1000000);
+    d->ops->close(d, f);
+    d->ops->close(d, slots);
+    free(bytes);
+    free(got);
+}
+
 /* After a failure nothing that follows is carried out. */
 static void test_failure_is_final(void **state) {
     struct place *p = *state;
@@ -302,9 +384,103 @@ static void test_failure_is_final(void **state) {
 static void test_lock(void **state) {
     struct place *p = *state;
     struct disk *second = NULL;
-    assert_int_equal(disk_uv_new(p->loop, p->dir, &second), -EWOULDBLOCK);
-    assert_int_equal(disk_uv_new(p->loop, "/nowhere/at/all", &second), -ENOENT);
+    assert_int_equal(disk_uv_new(p->loop, p->dir, true, &second), -EWOULDBLOCK);
+    assert_int_equal(disk_uv_new(p->loop, "/nowhere/at/all", true, &second), -ENOENT);
     assert_null(second);
+}
+
+static int direct_status;
+
+static void on_direct_done(void *ctx, int status) {
+    direct_status = status;
+    loop_stop(((struct place *)ctx)->loop);
+}
+
+/* What lies before stays, what lies behind in the block becomes zeros. */
+static void test_direct(void **state) {
+    struct place *p = *state;
+    char path[256];
+    snprintf(path, sizeof path, "%s/direct", p->dir);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    uint8_t expected[4 * DISK_BLOCK_BYTES], got[sizeof expected];
+    memset(expected, 'o', sizeof expected);
+    assert_int_equal(write(fd, expected, sizeof expected), sizeof expected);
+    assert_int_equal(fsync(fd), 0);
+    struct direct_file *f = direct_open(fd);
+    struct direct *d = direct_new(p->loop, on_direct_done, p);
+    if (!f || !d) {
+        direct_close(f);
+        direct_free(d);
+        close(fd);
+        print_message("no direct writes in %s\n", p->dir);
+        skip();
+    }
+    assert_true(direct_fits(f, 0, sizeof expected));
+    assert_false(direct_fits(f, 1, sizeof expected));
+    static const struct {
+        uint64_t offset, bytes;
+    } writes[] = {{5000, 1}, {5001, 300}, {5301, 2891}, {8192, 4096}, {12288, 4}, {12292, 4000}};
+    for (size_t i = 0; i < ARRAY_COUNT(writes); i++) {
+        uint64_t offset = writes[i].offset, bytes = writes[i].bytes, end = offset + bytes;
+        memset(expected + offset, 'a' + (int)i, bytes);
+        memset(expected + end, 0, (DISK_BLOCK_BYTES - end % DISK_BLOCK_BYTES) % DISK_BLOCK_BYTES);
+        if (i == 2)
+            direct_forget(f); /* then it reads the beginning of the block */
+        assert_int_equal(direct_begin(d, f, fd, offset), 0);
+        struct iovec iov[2] = {{expected + offset, bytes / 2},
+                               {expected + offset + bytes / 2, bytes - bytes / 2}};
+        direct_add(d, iov, 2);
+        direct_status = 2;
+        assert_int_equal(direct_send(d), 0);
+        if (i % 2)
+            loop_run(p->loop);
+        else
+            direct_wait(d);
+        assert_int_equal(direct_status, 0);
+        if (i % 2 == 0)
+            loop_run(p->loop); /* ends at once: it was told to stop */
+        assert_int_equal(pread(fd, got, sizeof got, 0), sizeof got);
+        assert_memory_equal(got, expected, sizeof got);
+    }
+    direct_free(d);
+    direct_close(f);
+    close(fd);
+}
+
+static void test_end_with_writes_under_way(void **state) {
+    struct place *p = *state;
+    struct disk_file *f = create(p, "f", 65536);
+    struct work works[20];
+    struct iovec iov = {"abcde", 5};
+    size_t order = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(works); i++) {
+        works[i] = (struct work){.place = p, .order = &order, .status = 1};
+        works[i].job = (struct disk_job){.kind = DISK_JOB_WRITE,
+                                         .done = on_work,
+                                         .file = f,
+                                         .offset = 5 * i,
+                                         .iov = &iov,
+                                         .iov_count = 1,
+                                         .sync = true,
+                                         .tail = i % 7 > 0};
+        p->disk->ops->submit(p->disk, &works[i].job);
+    }
+    disk_uv_free(p->disk);
+    assert_int_equal(order, ARRAY_COUNT(works));
+    for (size_t i = 0; i < ARRAY_COUNT(works); i++) {
+        assert_int_equal(works[i].status, 0);
+        assert_int_equal(works[i].at, i + 1);
+    }
+    loop_drain(p->loop);
+    loop_free(p->loop);
+    place_open(p);
+    struct disk_file *again = NULL;
+    uint64_t bytes = 0;
+    assert_int_equal(p->disk->ops->open(p->disk, "f", &again, &bytes), 0);
+    expect(p, again, 90, "abcdeabcde\0", 11);
+    p->disk->ops->close(p->disk, again);
+    p->disk->ops->close(p->disk, f); /* a descriptor and its memory, nothing of the disk's */
 }
 
 /* A file size limit makes the kernel refuse a write half way. */
@@ -391,18 +567,22 @@ static void test_log_on_disk(void **state) {
     log_close(g.log); /* with the making of a segment under way */
 }
 
-#define BOTH(fn)                                                                                   \
-    {"real: " #fn, fn, setup_real, teardown, NULL}, {                                              \
+#define ALL(fn)                                                                                    \
+    {"real: " #fn, fn, setup_real, teardown, NULL},                                                \
+        {"threads: " #fn, fn, setup_threads, teardown, NULL}, {                                    \
         "memory: " #fn, fn, setup_memory, teardown, NULL                                           \
     }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        BOTH(test_create_rename_unlink),
-        BOTH(test_replace_load),
-        BOTH(test_sync_calls),
-        BOTH(test_jobs_in_order),
-        BOTH(test_failure_is_final),
+        ALL(test_create_rename_unlink),
+        ALL(test_replace_load),
+        ALL(test_sync_calls),
+        ALL(test_jobs_in_order),
+        ALL(test_tails),
+        ALL(test_failure_is_final),
+        cmocka_unit_test_setup_teardown(test_direct, setup_real, teardown),
+        cmocka_unit_test_setup_teardown(test_end_with_writes_under_way, setup_real, teardown),
         cmocka_unit_test_setup_teardown(test_lock, setup_real, teardown),
         cmocka_unit_test_setup_teardown(test_write_error, setup_real, teardown),
         cmocka_unit_test_setup_teardown(test_log_on_disk, setup_real, teardown),
