@@ -26,6 +26,10 @@ struct replica_env_ops {
      * connection. Frames may be lost, as when a connection breaks; never reordered or repeated. The
      * bytes are copied. */
     void (*peer_send)(void *env, uint64_t id, const char *address, struct slice frame);
+    /* The same, but it may wait for peer_flush(), or the next frame to the same node: so that
+     * several go out together. Both NULL: peer_send() is as good. */
+    void (*peer_send_later)(void *env, uint64_t id, const char *address, struct slice frame);
+    void (*peer_flush)(void *env);
     /* Frames to a gateway. The bytes are copied or written. */
     void (*link_send)(void *env, void *handle, struct slice frames);
     /* Bytes sent there that the gateway has not taken yet. */

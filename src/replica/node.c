@@ -323,6 +323,8 @@ void node_turn_end(struct node *n) {
     node_tell_topology(n, NULL);
     node_tell_sites(n);
     node_flush_links(n);
+    if (n->ops->peer_flush)
+        n->ops->peer_flush(n->env);
 }
 
 void node_stop(struct node *n, void (*done)(void *ctx), void *ctx) {

@@ -333,6 +333,7 @@ void node_write_first(struct node *n); /* the bootstrap entry */
 struct peer *node_peer(struct node *n, uint64_t id);
 void node_sync_peers(struct node *n); /* after a membership change */
 void node_send(struct node *n, uint64_t id, struct slice frame);
+void node_send_later(struct node *n, uint64_t id, struct slice frame); /* at the turn's end */
 void node_send_message(struct node *n, const struct core_message *m);
 void node_send_status(struct node *n);
 void node_send_owed_vote(struct node *n);

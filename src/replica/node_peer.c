@@ -71,6 +71,14 @@ void node_send(struct node *n, uint64_t id, struct slice frame) {
         n->ops->peer_send(n->env, id, p->address, frame);
 }
 
+void node_send_later(struct node *n, uint64_t id, struct slice frame) {
+    struct peer *p = node_peer(n, id);
+    if (p && n->ops->peer_send_later)
+        n->ops->peer_send_later(n->env, id, p->address, frame);
+    else if (p)
+        n->ops->peer_send(n->env, id, p->address, frame);
+}
+
 void node_send_message(struct node *n, const struct core_message *m) {
     buf_reset(&n->frame);
     if (m->type == CORE_MSG_APPEND) {
@@ -359,7 +367,7 @@ bool node_on_peer_frame(struct node *n, uint64_t from, const char *address, uint
         read.ok = n->vote.term <= read.term && node_running(n);
         buf_reset(&n->frame);
         wire_put_read(&n->frame, WIRE_READ_CHECKED, &read);
-        node_send(n, from, buf_slice(&n->frame));
+        node_send_later(n, from, buf_slice(&n->frame));
         return true;
     case WIRE_READ_CHECKED:
         if (!wire_decode_read(type, payload, &read))

@@ -75,7 +75,7 @@ static void answer_peer(struct node *n, uint64_t peer, uint64_t round, bool ok, 
     }
     buf_reset(&n->frame);
     wire_put_read(&n->frame, WIRE_READ_INDEXED, &answer);
-    node_send(n, peer, buf_slice(&n->frame));
+    node_send_later(n, peer, buf_slice(&n->frame));
 }
 
 /* A new leader does not know how far its predecessors committed until an entry of its own term is.
@@ -156,7 +156,7 @@ static void round_ask(struct node *n, bool all) {
     n->round_sent_ms = node_now(n);
     if (!n->leading) {
         wire_put_read(&n->frame, WIRE_READ_INDEX, &ask);
-        node_send(n, n->round_leader, buf_slice(&n->frame));
+        node_send_later(n, n->round_leader, buf_slice(&n->frame));
         return;
     }
     wire_put_read(&n->frame, WIRE_READ_CHECK, &ask);
@@ -164,7 +164,7 @@ static void round_ask(struct node *n, bool all) {
     for (uint32_t sure = core_is_voter(n->core, n->o.id) ? 1 : 0;
          (all || !is_majority(n, sure)) && (p = round_next(n)); sure++) {
         p->read_asked = n->round;
-        n->ops->peer_send(n->env, p->id, p->address, buf_slice(&n->frame));
+        node_send_later(n, p->id, buf_slice(&n->frame));
     }
 }
 

@@ -62,6 +62,7 @@ struct outbound {
     uint64_t id;
     char address[MEMBER_ADDRESS_BYTES_MAX];
     struct stream *stream; /* NULL: not connected */
+    struct buf later;      /* frames that go out at the turn's end, or with the next ones */
     bool connected;
     uint64_t connected_ms; /* since when */
     uint64_t retry_at_ms;
@@ -411,6 +412,7 @@ static void outbound_open(struct outbound *o) {
 
 static void outbound_drop(struct outbound *o) {
     list_remove(&o->node);
+    buf_fini(&o->later);
     o->abandoned = true;
     if (o->stream)
         stream_close(o->stream);
@@ -436,19 +438,52 @@ static struct outbound *outbound_get(struct transport *t, uint64_t id, const cha
     return o;
 }
 
-void transport_peer_send(struct transport *t, uint64_t id, const char *address,
-                         struct slice frame) {
+/* The connection to the node, when there is one or one can be begun. */
+static struct outbound *outbound_ready(struct transport *t, uint64_t id, const char *address) {
     if (t->closing || id == t->node_id)
-        return;
+        return NULL;
     struct outbound *o = outbound_get(t, id, address);
     if (!o->stream) {
         if (loop_now_ms(t->loop) < o->retry_at_ms)
-            return;
+            return NULL;
         outbound_open(o);
     }
+    return o;
+}
+
+/* What was to go out later goes before it, with it. */
+static void outbound_write(struct outbound *o, struct slice frame) {
     size_t limit = o->connected ? PEER_QUEUE_BYTES_MAX : PEER_CONNECTING_BYTES_MAX;
-    if (stream_pending_bytes(o->stream) + frame.size <= limit)
-        stream_write(o->stream, frame);
+    struct slice later = buf_slice(&o->later);
+    if (o->stream && stream_pending_bytes(o->stream) + later.size + frame.size <= limit) {
+        if (later.size > 0 && frame.size > 0)
+            stream_write2(o->stream, later, frame);
+        else
+            stream_write(o->stream, later.size > 0 ? later : frame);
+    }
+    buf_reset(&o->later);
+}
+
+void transport_peer_send(struct transport *t, uint64_t id, const char *address,
+                         struct slice frame) {
+    struct outbound *o = outbound_ready(t, id, address);
+    if (o)
+        outbound_write(o, frame);
+}
+
+void transport_peer_send_later(struct transport *t, uint64_t id, const char *address,
+                               struct slice frame) {
+    struct outbound *o = outbound_ready(t, id, address);
+    if (o)
+        buf_append_slice(&o->later, frame);
+}
+
+void transport_peer_flush(struct transport *t) {
+    LIST_FOREACH (it, &t->outbound) {
+        struct outbound *o = LIST_ENTRY(it, struct outbound, node);
+        if (o->later.size > 0)
+            outbound_write(o, slice_of(NULL, 0));
+    }
 }
 
 /* ---- links ---- */

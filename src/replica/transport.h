@@ -53,6 +53,9 @@ void transport_adopt(struct transport *t, int fd);
 void transport_adopt_stream(struct transport *t, struct stream *s);
 
 /* For struct replica_env_ops. */
+void transport_peer_send_later(struct transport *t, uint64_t id, const char *address,
+                               struct slice frame);
+void transport_peer_flush(struct transport *t);
 void transport_peer_send(struct transport *t, uint64_t id, const char *address, struct slice frame);
 void transport_link_send(void *handle, struct slice frames);
 size_t transport_link_pending_bytes(void *handle);

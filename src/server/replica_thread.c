@@ -71,6 +71,14 @@ static void env_peer_send(void *env, uint64_t id, const char *address, struct sl
     transport_peer_send(((struct replica_thread *)env)->transport, id, address, frame);
 }
 
+static void env_peer_send_later(void *env, uint64_t id, const char *address, struct slice frame) {
+    transport_peer_send_later(((struct replica_thread *)env)->transport, id, address, frame);
+}
+
+static void env_peer_flush(void *env) {
+    transport_peer_flush(((struct replica_thread *)env)->transport);
+}
+
 static void env_link_send(void *env, void *handle, struct slice frames) {
     transport_link_send(handle, frames);
 }
@@ -138,6 +146,8 @@ static const struct replica_env_ops env_ops = {
     .wall_ms = env_wall_ms,
     .random = env_random,
     .peer_send = env_peer_send,
+    .peer_send_later = env_peer_send_later,
+    .peer_flush = env_peer_flush,
     .link_send = env_link_send,
     .link_pending_bytes = env_link_pending_bytes,
     .link_close = env_link_close,

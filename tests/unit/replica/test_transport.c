@@ -562,6 +562,53 @@ static void test_connecting_again(void **state) {
     server_free(s);
 }
 
+/* The rounds above 10 of the READ_CHECKED that arrived there, in order, as decimal digits. */
+static uint64_t rounds_of(const struct other *o) {
+    struct slice in = buf_slice(&o->accepted[0]->got), payload;
+    uint64_t digits = 0;
+    uint8_t type;
+    size_t need;
+    struct wire_read read;
+    in = slice_of(in.data + 4, in.size - 4);
+    while (wire_take_frame(&in, &type, &payload, &need) == WIRE_TAKE_FRAME)
+        if (type == WIRE_READ_CHECKED && wire_decode_read(type, payload, &read) && read.round > 10)
+            digits = digits * 10 + read.round - 10;
+    return digits;
+}
+
+/* What may wait goes out with the flush, or before the next frame that must not; in order. */
+static void test_frames_that_go_out_together(void **state) {
+    struct server *s = server_new(true);
+    struct other o;
+    struct buf b = {0};
+    other_init(&o, s);
+    struct end *e = end_connect(s);
+    put_hello(&b, 2, CLUSTER, o.address);
+    say(e, &b);
+    expect_answer(&o, e, 1); /* the connection stands */
+    for (uint64_t round = 11; round <= 14; round++) {
+        struct wire_read read = {.term = 1, .round = round, .ok = true};
+        buf_reset(&b);
+        wire_put_read(&b, WIRE_READ_CHECKED, &read);
+        if (round == 13)
+            transport_peer_send(s->transport, 2, o.address, buf_slice(&b));
+        else
+            transport_peer_send_later(s->transport, 2, o.address, buf_slice(&b));
+        if (round == 14)
+            transport_peer_flush(s->transport);
+        if (round < 13)
+            continue;
+        transport_peer_flush(s->transport);   /* there is nothing left */
+        expect_answer(&o, e, round - 13 + 2); /* what comes behind them has arrived */
+        assert_int_equal(rounds_of(&o), round == 13 ? 123 : 1234);
+    }
+    transport_peer_send_later(s->transport, 2, o.address, buf_slice(&b)); /* dropped at the end */
+    buf_fini(&b);
+    end_free(e);
+    other_fini(&o);
+    server_free(s);
+}
+
 /* Nobody listens there: frames are dropped, and nothing is left at the end. */
 static void test_a_node_that_cannot_be_reached(void **state) {
     struct server *s = server_new(true);
@@ -805,6 +852,7 @@ int main(void) {
         cmocka_unit_test(test_m9_an_older_connection_is_refused),
         cmocka_unit_test(test_those_that_do_not_greet),
         cmocka_unit_test(test_connecting_again),
+        cmocka_unit_test(test_frames_that_go_out_together),
         cmocka_unit_test(test_a_node_that_cannot_be_reached),
         cmocka_unit_test(test_a_link),
         cmocka_unit_test(test_a_link_within_the_process),
