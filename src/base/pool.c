@@ -26,6 +26,7 @@ struct block {
     struct list node; /* pool.open or pool.full */
     struct spare *spares;
     size_t used;   /* objects in use */
+    bool kept;     /* it is empty, and counted in pool.kept_count */
     size_t unused; /* objects at the end that were never given out: their pages are not touched */
 };
 
@@ -43,6 +44,7 @@ static size_t capacity(const struct pool *p) {
 
 static void block_free(struct pool *p, struct block *b) {
     list_remove(&b->node);
+    p->kept_count -= b->kept;
     p->block_count--;
     CHECK(munmap(b, BLOCK_BYTES) == 0);
 }
@@ -78,6 +80,8 @@ void *pool_alloc(struct pool *p) {
         return xcalloc(1, p->object_bytes);
     struct list *first = list_first(&p->open);
     struct block *b = first ? LIST_ENTRY(first, struct block, node) : block_new(p);
+    p->kept_count -= b->kept;
+    b->kept = false;
     void *object;
     if (b->spares) {
         object = b->spares;
@@ -92,6 +96,17 @@ void *pool_alloc(struct pool *p) {
         list_push_back(&p->full, &b->node);
     }
     return object;
+}
+
+static void block_spare(struct pool *p, struct block *b) {
+    if (p->kept_count == p->kept_max) {
+        block_free(p, b);
+        return;
+    }
+    b->kept = true;
+    p->kept_count++;
+    list_remove(&b->node);
+    list_push_back(&p->open, &b->node);
 }
 
 void pool_free(struct pool *p, void *object) {
@@ -110,6 +125,6 @@ void pool_free(struct pool *p, void *object) {
         list_remove(&b->node);
         list_push_front(&p->open, &b->node);
     } else if (b->used == 0 && p->open.next->next != &p->open) {
-        block_free(p, b); /* there is another one with room */
+        block_spare(p, b); /* there is another one with room */
     }
 }

@@ -17,6 +17,9 @@ struct pool {
     struct list full;   /* blocks without */
     size_t block_count; /* in both */
     size_t object_count;
+    size_t kept_max; /* empty blocks that are kept beside one with room: for what comes and goes all
+                        the time. 0 from pool_init() */
+    size_t kept_count;
 };
 
 void pool_init(struct pool *p, size_t object_bytes);

@@ -176,6 +176,8 @@ static void options_fill(struct gateway_options *o) {
 #undef DEFAULT
 }
 
+enum { REQUEST_BLOCKS_KEPT = 32 }; /* of 64 KiB: for some 4,000 requests */
+
 struct gateway *gateway_new(const struct gateway_options *options, const struct gateway_env *env,
                             struct gateway_shared *shared, struct upstream *upstream) {
     struct gateway *gw = xcalloc(1, sizeof *gw);
@@ -190,6 +192,8 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
         list_init(lists[i]);
     pool_init(&gw->http_conns, http_conn_bytes());
     pool_init(&gw->parkeds, sizeof(struct parked));
+    pool_init(&gw->store_requests, redis_store_request_bytes());
+    gw->store_requests.kept_max = REQUEST_BLOCKS_KEPT;
     gw->started_ms = gateway_now_ms(gw);
     gw->sites = shared->sites;
     gw->site_waits = site_waits_new(gw);
@@ -230,6 +234,7 @@ void gateway_free(struct gateway *gw) {
     pthread_mutex_unlock(&gw->shared->mutex);
     pool_fini(&gw->http_conns);
     pool_fini(&gw->parkeds);
+    pool_fini(&gw->store_requests);
     buf_fini(&gw->scratch);
     buf_fini(&gw->access_line);
     free(gw);

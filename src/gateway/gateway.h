@@ -95,6 +95,7 @@ struct gateway {
     struct list dirty;                  /* conns with something to do at the turn's end */
     struct list dead;                   /* closed, freed at the turn's end */
     struct pool http_conns, parkeds;    /* of struct http_conn, struct parked */
+    struct pool store_requests;         /* of what redis_conn.c sends up */
     uint32_t conn_count;                /* all clients */
     uint32_t busy_count, warm_count;    /* of the lists conns and idle */
     uint32_t refusal_count;             /* clients that are being refused, in `leaving` */

@@ -9,6 +9,7 @@
 
 enum {
     WARN_EVERY_MS = 60000,
+    STORE_PACKED_BYTES = 96, /* of a read's packed arguments: a usual key fits */
     /* Replies up to this size count as small: 65,536 of them, all that a gateway has under way,
      * are half of what the database keeps for a client session (store/session.h). */
     SMALL_REPLY_BYTES = 128,
@@ -74,14 +75,30 @@ void redis_error_arity(struct buf *out, const char *command, const char *sub) {
 /* ---- requests ----------------------------------------------------------------------------------
  */
 
-struct redis_request *redis_request_new(struct redis_conn *rc, size_t size,
-                                        const struct conn_request_ops *ops) {
-    CHECK(size >= sizeof(struct redis_request));
-    struct redis_request *r = xcalloc(1, size);
+/* A command for the store: most of what clients ask. It comes from a pool, and a small read has its
+ * packed arguments with it. */
+struct store_request {
+    struct redis_request base;
+    uint8_t packed[STORE_PACKED_BYTES];
+};
+
+size_t redis_store_request_bytes(void) {
+    return sizeof(struct store_request);
+}
+
+static void request_begin(struct redis_conn *rc, struct redis_request *r,
+                          const struct conn_request_ops *ops) {
     r->rc = rc;
     r->version = (uint8_t)rc->version;
     r->silent = rc->silent;
     conn_enqueue(&rc->conn, &r->base, ops);
+}
+
+struct redis_request *redis_request_new(struct redis_conn *rc, size_t size,
+                                        const struct conn_request_ops *ops) {
+    CHECK(size >= sizeof(struct redis_request));
+    struct redis_request *r = xcalloc(1, size);
+    request_begin(rc, r, ops);
     return r;
 }
 
@@ -108,10 +125,29 @@ void redis_request_free(struct conn_request *base) {
     free(CONTAINER_OF(base, struct redis_request, base));
 }
 
+static void store_request_free(struct conn_request *base) {
+    struct store_request *s = CONTAINER_OF(base, struct store_request, base.base);
+    pool_free(&base->conn->gw->store_requests, s);
+}
+
 static const struct conn_request_ops store_ops = {
     .answer = store_answer,
-    .free = redis_request_free,
+    .free = store_request_free,
 };
+
+/* Packs the arguments into the request itself when they fit, else into memory of their own. */
+static struct buf pack(struct store_request *s, bool write, const struct argv *args) {
+    struct buf packed = {0};
+    size_t size = 4;
+    for (size_t i = 0; i < args->count && size <= sizeof s->packed; i++)
+        size += 4 + args->args[i].size;
+    if (!write && size <= sizeof s->packed) {
+        packed = (struct buf){.data = s->packed, .capacity = sizeof s->packed};
+        s->base.base.up.packed_kept = true;
+    }
+    argv_append(&packed, args->args, args->count);
+    return packed;
+}
 
 /* Whether a read joins the writes that are under way on its connection, through the log: it is then
  * executed between the one before it and the one behind it, and neither has to wait. Its reply
@@ -134,7 +170,9 @@ static enum conn_order order_of(const struct redis_conn *rc, const struct comman
 static bool submit_command(struct redis_conn *rc, const struct command *cmd,
                            const struct argv *args) {
     bool write = order_of(rc, cmd, args) == CONN_ORDER_WRITE;
-    struct redis_request *r = redis_request_new(rc, sizeof *r, &store_ops);
+    struct store_request *s = pool_alloc(&rc->conn.gw->store_requests);
+    struct redis_request *r = &s->base;
+    request_begin(rc, r, &store_ops);
     r->read = (cmd->flags & CMD_READ) != 0;
     if (!r->read) {
         rc->joined_reads = 0;
@@ -142,8 +180,7 @@ static bool submit_command(struct redis_conn *rc, const struct command *cmd,
         rc->joined_reads++;
         METRIC_ADD(&rc->conn.gw->metrics, reads_joined_total, 1);
     }
-    struct buf packed = {0};
-    argv_append(&packed, args->args, args->count);
+    struct buf packed = pack(s, write, args);
     conn_submit(&r->base, write ? UPSTREAM_WRITE : UPSTREAM_READ, rc->db, &packed);
     return true;
 }

@@ -52,6 +52,8 @@ struct redis_conn {
 };
 
 void redis_conn_new(struct gateway *gw, struct stream *s);
+/* What gw->store_requests holds. */
+size_t redis_store_request_bytes(void);
 
 /* A command in flight. */
 struct redis_request {

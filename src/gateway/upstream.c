@@ -62,7 +62,7 @@ static void release(struct upstream_request *req) {
         req->up->pending_bytes -= req->packed_argv.size;
         req->counted = false;
     }
-    buf_fini(&req->packed_argv);
+    upstream_request_drop_argv(req);
 }
 
 void request_finish(struct upstream_request *req, enum upstream_outcome outcome, uint64_t index,
@@ -106,6 +106,7 @@ void upstream_deliver(struct upstream *up) {
 }
 
 void upstream_submit(struct upstream *up, struct upstream_request *req) {
+    CHECK(!req->packed_kept || request_is_read(req));
     req->up = up;
     req->id = 0;
     req->link = NULL;

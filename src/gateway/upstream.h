@@ -91,7 +91,8 @@ struct upstream_request {
     uint64_t node_id;       /* ADMIN: only this node can answer; 0: any */
     uint32_t timeout_ms;    /* 0: the upstream's default */
     bool late;              /* its time was over before it came here: NOT_APPLIED, and not sent */
-    struct buf packed_argv; /* taken; freed when done */
+    struct buf packed_argv; /* taken; freed when done, unless: */
+    bool packed_kept;       /* of a read: the caller keeps its bytes in place, and frees them */
     upstream_done_fn done;
     /* set before `done` */
     uint32_t age_ms; /* of a stale read that is DONE; LINK_AGE_UNKNOWN: the node has not heard from
@@ -116,6 +117,13 @@ struct upstream_request {
     uint64_t read_ms;    /* as of this time */
     size_t reply_at, reply_bytes;
 };
+
+/* Frees packed_argv, unless the caller keeps it. */
+static inline void upstream_request_drop_argv(struct upstream_request *req) {
+    if (!req->packed_kept)
+        buf_fini(&req->packed_argv);
+    req->packed_argv = (struct buf){0};
+}
 
 struct upstream_options {
     const char *const *seeds; /* "host:port" of database nodes, or "local"; copied */

@@ -72,10 +72,39 @@ static void test_random(void **state) {
     pool_fini(&p);
 }
 
+/* What comes and goes with every turn finds its blocks again, up to a limit. */
+static void test_empty_blocks_are_kept(void **state) {
+    struct pool p;
+    static struct object *objects[OBJECTS];
+    pool_init(&p, sizeof(struct object));
+    p.kept_max = 3;
+    for (int round = 0; round < 5; round++) {
+        for (size_t i = 0; i < OBJECTS; i++) {
+            objects[i] = pool_alloc(&p);
+            assert_true(is_zero(objects[i]));
+            memset(objects[i], 0xff, sizeof *objects[i]);
+        }
+        assert_int_equal(p.kept_count, 0);
+        assert_true(p.block_count > 4);
+        for (size_t i = 0; i < OBJECTS; i++)
+            pool_free(&p, objects[round % 2 ? OBJECTS - 1 - i : i]);
+        assert_in_range(p.block_count, 3, 4);
+    }
+    size_t blocks = p.block_count, few = 65000 / sizeof(struct object) * 2;
+    for (size_t i = 0; i < few; i++)
+        objects[i] = pool_alloc(&p);
+    assert_int_equal(p.block_count, blocks);
+    for (size_t i = 0; i < few; i++)
+        pool_free(&p, objects[i]);
+    assert_int_equal(p.block_count, blocks);
+    pool_fini(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_crowd_leaves_nothing),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_empty_blocks_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

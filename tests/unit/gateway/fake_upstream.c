@@ -135,7 +135,7 @@ void fake_upstream_answer(struct upstream *up, size_t i) {
     struct fake_request f = take(up, i);
     if (f.req->kind != UPSTREAM_WRITE)
         execute_read(up, &f);
-    buf_fini(&f.req->packed_argv);
+    upstream_request_drop_argv(f.req);
     f.req->done(f.req, UPSTREAM_DONE, f.index, buf_slice(&f.reply));
     buf_fini(&f.reply);
 }
@@ -144,7 +144,7 @@ void fake_upstream_answer_with(struct upstream *up, size_t i, enum upstream_outc
                                const char *reply) {
     struct fake_request f = take(up, i);
     buf_fini(&f.reply);
-    buf_fini(&f.req->packed_argv);
+    upstream_request_drop_argv(f.req);
     f.req->done(f.req, outcome, 0, slice_str(reply));
 }
 
@@ -165,7 +165,7 @@ void upstream_forget(struct upstream *up, struct upstream_request *req) {
             continue;
         struct fake_request f = take(up, i);
         buf_fini(&f.reply);
-        buf_fini(&req->packed_argv);
+        upstream_request_drop_argv(req);
         up->forgotten++;
         return;
     }

@@ -40,6 +40,41 @@ static void test_data(void **state) {
     bench_free(b);
 }
 
+/* Keys around the size up to which a read's arguments stay in the request, alone and pipelined. */
+static void test_sizes_of_reads(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_redis(b);
+    struct buf send = {0}, expect = {0};
+    for (int size = 1; size < 140; size++) {
+        buf_reset(&send);
+        buf_reset(&expect);
+        buf_printf(&send, "SET %0*d v\r\n", size, 7);
+        buf_append_str(&expect, "+OK\r\n");
+        for (int i = 0; i < 3; i++) {
+            buf_printf(&send, "GET %0*d\r\nMGET %0*d none %0*d\r\n", size, 7, size, 7, size, 7);
+            buf_append_str(&expect, "$1\r\nv\r\n*3\r\n$1\r\nv\r\n$-1\r\n$1\r\nv\r\n");
+        }
+        buf_append_char(&send, 0);
+        buf_append_char(&expect, 0);
+        bench_talk(b, f, (const char *)send.data, (const char *)expect.data);
+    }
+    buf_fini(&send);
+    buf_fini(&expect);
+    bench_free(b);
+}
+
+/* A client goes away while its reads are under way. */
+static void test_gone_with_reads_under_way(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_redis(b);
+    assert_true(fake_stream_feed_str(f, "GET a\r\nGET b\r\n"));
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 2);
+    bench_hang_up(b, f);
+    assert_int_equal(fake_upstream_pending(b->up), 0);
+    bench_free(b);
+}
+
 static void test_hello(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *f = bench_redis(b);
@@ -500,6 +535,7 @@ static void test_every_split(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_talk),     cmocka_unit_test(test_data),
+        cmocka_unit_test(test_sizes_of_reads), cmocka_unit_test(test_gone_with_reads_under_way),
         cmocka_unit_test(test_hello),          cmocka_unit_test(test_version_of_asking),
         cmocka_unit_test(test_client),         cmocka_unit_test(test_client_reply),
         cmocka_unit_test(test_config),         cmocka_unit_test(test_command),
