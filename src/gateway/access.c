@@ -311,21 +311,33 @@ static bool is_here(const uint8_t *ip) {
                   memcmp(ip, loopback, sizeof loopback) == 0);
 }
 
-struct who access_anonymous(struct conn *c) {
+bool access_is_here(const struct conn *c) {
+    return is_here(stream_peer_ip(c->stream));
+}
+
+/* Whether who comes from elsewhere needs credentials, as far as is known. */
+static bool is_closed(const struct access *a) {
+    return a->o->require || a->o->on || a->o->site || a->count > 0;
+}
+
+struct who access_anonymous(struct conn *c, bool for_itself) {
     const struct access *a = c->gw->access;
     if (!a)
         return (struct who){.kind = WHO_TRUSTED};
-    bool here = is_here(stream_peer_ip(c->stream));
-    if (a->o->require || (!here && (a->o->on || a->o->site || a->count > 0)))
+    bool here = access_is_here(c), trusted = here && for_itself;
+    /* Without --insecure nobody comes from elsewhere but in this way. */
+    bool closed = is_closed(a) || (here && !a->o->insecure);
+    if (a->o->require || (!trusted && closed))
         return (struct who){.kind = WHO_ANONYMOUS};
-    if (here || a->loaded)
+    if (trusted || a->loaded)
         return (struct who){.kind = WHO_TRUSTED};
     return ask_or(c, WHO_UNAVAILABLE);
 }
 
-bool access_is_open(struct conn *c) {
+bool access_is_open(struct conn *c, bool for_itself) {
     const struct access *a = c->gw->access;
-    return !a || (a->count == 0 && !a->o->has_admin && access_anonymous(c).kind == WHO_TRUSTED);
+    return !a || (a->count == 0 && !a->o->has_admin &&
+                  access_anonymous(c, for_itself).kind == WHO_TRUSTED);
 }
 
 static struct who of_known(struct conn *c, const struct known *k) {

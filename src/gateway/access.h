@@ -23,7 +23,9 @@
  *
  * A connection without credentials is trusted when it comes from this machine, unless
  * options->require. From elsewhere it is trusted only while no token exists, neither `require` nor
- * `on` is set, and no site rules are: that is what --insecure has been told to do.
+ * `on` is set, and no site rules are: that is what --insecure has been told to do. An HTTP request
+ * that comes from this machine's address, and on behalf of somebody else (http_access.c), is not
+ * trusted for its address.
  *
  * Threads: everything belongs to the gateway's thread; the options are constant.
  */
@@ -45,6 +47,7 @@ enum {
 struct access_options {
     bool require;   /* also of clients on this machine */
     bool on;        /* of all others, whether there are tokens or not */
+    bool insecure;  /* the network is trusted: as long as nothing else closes it */
     bool has_admin; /* a token of the operator's own, from a file: may everything */
     uint8_t admin[SHA256_BYTES];
     const struct site_access *site;     /* for visitors, where no site brings its own; NULL: none */
@@ -74,8 +77,10 @@ void access_free(struct access *a);
 /* Several times a second. */
 void access_sweep(struct access *a);
 
-/* Who a client without credentials is. */
-struct who access_anonymous(struct conn *c);
+/* Whether the client's address is one of this machine. */
+bool access_is_here(const struct conn *c);
+/* Who a client without credentials is; for_itself: not on behalf of somebody else. */
+struct who access_anonymous(struct conn *c, bool for_itself);
 /* Who has this text for a token. The id of a known one is in ret_hash (may be NULL). */
 struct who access_secret(struct conn *c, struct slice text, uint8_t ret_hash[SHA256_BYTES]);
 /* Whether the token with this hash is still one. */
@@ -98,7 +103,7 @@ void access_decided(struct conn *c);
 size_t access_token_count(const struct gateway *gw);
 /* Nobody has a token and this client needs none: what it sends and has not even the form of one is
  * passed over, since programs that always send something are to work against such a system. */
-bool access_is_open(struct conn *c);
+bool access_is_open(struct conn *c, bool for_itself);
 const struct access_options *access_options_of(const struct gateway *gw);
 
 /* ---- commands (access_command.c) ---- */

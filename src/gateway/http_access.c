@@ -1,6 +1,8 @@
 /* Who may use which route, and pages of which origins may ask (CORS). */
+#include <arpa/inet.h>
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
@@ -35,6 +37,47 @@ static struct slice bearer_of(struct slice value) {
     return text;
 }
 
+/* The host without its port. */
+static struct slice name_of(struct slice host) {
+    bool literal = host.size > 0 && host.data[0] == '[';
+    const uint8_t *end = host.size > 0 ? memchr(host.data, literal ? ']' : ':', host.size) : NULL;
+    return end ? slice_of(host.data, (size_t)(end - host.data) + literal) : host;
+}
+
+/* Whether nobody but this machine can have the name: no host at all, localhost and what is below
+ * it (RFC 6761 section 6.3), a loopback address, or a name without a dot, which the network that
+ * the machine is in gives out. */
+static bool is_name_here(struct slice host) {
+    static const char below[] = ".localhost";
+    char text[INET_ADDRSTRLEN];
+    uint8_t ip[4];
+    struct slice name = name_of(host);
+    size_t n = sizeof below - 1;
+    if (slice_equal_str(name, "[::1]") || slice_equal_str(name, "[::]"))
+        return true;
+    if (name.size == 0 || (name.data[0] != '[' && !memchr(name.data, '.', name.size)))
+        return true;
+    if (name.size > n && slice_equal_nocase(slice_of(name.data + name.size - n, n), below))
+        return true;
+    if (name.size >= sizeof text)
+        return false;
+    memcpy(text, name.data, name.size);
+    text[name.size] = 0;
+    return inet_pton(AF_INET, text, ip) == 1 && (ip[0] == 127 || get_u32le(ip) == 0);
+}
+
+/* Whether a client of this machine asks for itself. A page from anywhere, whose own name was made
+ * to resolve to this machine, is asked for under that name (DNS rebinding); a proxy asks for its
+ * clients, and says so. */
+static bool is_for_itself(const struct http_head *head) {
+    static const char *const names[] = {"X-Forwarded-For", "Forwarded", "X-Real-IP"};
+    for (size_t i = 0; i < head->header_count; i++)
+        for (size_t n = 0; n < ARRAY_COUNT(names); n++)
+            if (slice_equal_nocase(head->headers[i].name, names[n]))
+                return false;
+    return is_name_here(head->host);
+}
+
 struct who http_who(struct conn *c, const struct http_head *head) {
     bool many;
     if (!c->gw->access)
@@ -42,12 +85,13 @@ struct who http_who(struct conn *c, const struct http_head *head) {
     const struct slice *value = find_authorization(head, &many);
     if (many)
         return (struct who){.kind = WHO_NOBODY};
-    if (!value)
-        return access_anonymous(c);
-    struct slice text = bearer_of(*value);
-    if (!access_text_ok(text) && access_is_open(c))
-        return access_anonymous(c);
-    return access_secret(c, text, NULL);
+    struct slice text = value ? bearer_of(*value) : slice_of(NULL, 0);
+    if (access_text_ok(text))
+        return access_secret(c, text, NULL);
+    bool for_itself = is_for_itself(head);
+    if (value && !access_is_open(c, for_itself))
+        return (struct who){.kind = WHO_NOBODY};
+    return access_anonymous(c, for_itself);
 }
 
 /* ---- what of -----------------------------------------------------------------------------------
@@ -147,7 +191,9 @@ static void decide_visitor(struct http_plan *plan, struct conn *c, const struct 
     const struct site_rule *rule = visitor_rule(rules.access, plan->route->access, subject, prefix);
     struct client_limits *limits =
         rule && rules.limits ? rules.limits[rule - rules.access->rules] : NULL;
-    if (!rule) {
+    if (!rule && access_is_here(c) && !is_for_itself(head)) {
+        need_token(plan, "asked for by another name, or by a proxy, this needs a token");
+    } else if (!rule) {
         need_token(plan, "this needs a token");
     } else if (limits && !client_limits_request(limits, stream_peer_ip(c->stream),
                                                 gateway_now_ms(c->gw), &wait_ms)) {

@@ -419,6 +419,86 @@ static void test_visitors(void **state) {
     site_access_fini(&site);
 }
 
+/* ---- clients of this machine that ask for others -----------------------------------------------
+ */
+
+static void expect_named(struct fixture *f, struct fake_stream *s, const char *host,
+                         const char *more, int status) {
+    char request[512];
+    snprintf(request, sizeof request, "GET /v1/kv/public/a HTTP/1.1\r\nHost: %s\r\n%s\r\n", host,
+             more);
+    expect(f->b, s, request, status, NULL);
+}
+
+/* The name of a page from anywhere can be made to resolve to this machine, and a proxy on it makes
+ * every client one of this machine: neither is trusted for that. */
+static void test_asked_by_another_name(void **state) {
+    static const char *const here[] = {
+        "localhost",    "localhost:8080", "LocalHost", "shop.localhost:1",
+        "127.0.0.1",    "127.9.9.9:8080", "[::1]",     "[::1]:8080",
+        "0.0.0.0:8080", "[::]:80",        "db1",       "db1:8080",
+    };
+    static const char *const elsewhere[] = {
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.localhost.com",
+        "192.0.2.1",
+        "192.0.2.1:8080",
+        "[2001:db8::1]:80",
+        "evil.example.",
+        "xlocalhost.",
+        "1.0.0.127",
+        ".localhost.",
+    };
+    static const char *const proxies[] = {"X-Forwarded-For: 192.0.2.1\r\n", "x-real-ip: ::1\r\n",
+                                          "Forwarded: for=127.0.0.1\r\n"};
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES], request[512];
+    struct fixture f = {.options = {0}};
+    const struct gateway_options options = {.access = &f.options};
+    (void)state;
+    f.b = bench_new(&options);
+    struct fake_stream *s = local_http(&f);
+    for (size_t i = 0; i < ARRAY_COUNT(here); i++)
+        expect_named(&f, s, here[i], "", 404);
+    for (size_t i = 0; i < ARRAY_COUNT(elsewhere); i++)
+        expect_named(&f, s, elsewhere[i], "", 401);
+    for (size_t i = 0; i < ARRAY_COUNT(proxies); i++)
+        expect_named(&f, s, "localhost", proxies[i], 401);
+    expect(f.b, s, "GET /v1/kv/a HTTP/1.0\r\n\r\n", 404, NULL);
+    s = local_http(&f);
+    expect_named(&f, s, "evil.example", "Authorization: Basic x\r\n", 401);
+    expect(f.b, s, "POST /_/tokens HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 2\r\n\r\n{}",
+           401, "by another name");
+    expect(f.b, s,
+           "POST /v1/redis HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 8\r\n\r\n[\"PING\"]",
+           401, NULL);
+    /* What everybody may see, they may; and with a token whatever it says. */
+    expect(f.b, s, "GET /_/health HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200, NULL);
+    make(&f, ADMIN, "{\"admin\":true}");
+    snprintf(request, sizeof request, "Authorization: Bearer %s\r\n", f.texts[ADMIN]);
+    expect_named(&f, s, "evil.example", request, 404);
+    /* Rules for visitors hold for them. */
+    assert_true(site_access_parse(slice_str("read public/*\n"), &site, error));
+    f.options.site = &site;
+    expect_named(&f, s, "shop.example", "", 404);
+    expect_named(&f, s, "localhost", proxies[0], 404);
+    expect(f.b, s, "GET /v1/kv/a HTTP/1.1\r\nHost: shop.example\r\n\r\n", 401, NULL);
+    end(&f);
+    site_access_fini(&site);
+    /* Who trusts the network trusts them too, as long as nothing closes it. */
+    f = (struct fixture){.options = {.insecure = true}};
+    f.b = bench_new(&options);
+    s = local_http(&f);
+    expect_named(&f, s, "db1.example", "", 404);
+    make(&f, ADMIN, "{\"admin\":true}");
+    poll_tokens(&f);
+    expect_named(&f, s, "db1.example", "", 401);
+    end(&f);
+}
+
 static void test_deployer(void **state) {
     struct fixture f;
     char field[256];
@@ -633,11 +713,16 @@ static void test_commands_over_http(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),          cmocka_unit_test(test_http_credentials),
-        cmocka_unit_test(test_new_and_revoked), cmocka_unit_test(test_listing),
-        cmocka_unit_test(test_unavailable),     cmocka_unit_test(test_visitors),
-        cmocka_unit_test(test_deployer),        cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_redis_users),     cmocka_unit_test(test_commands_over_http)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_routes),
+                                       cmocka_unit_test(test_http_credentials),
+                                       cmocka_unit_test(test_new_and_revoked),
+                                       cmocka_unit_test(test_listing),
+                                       cmocka_unit_test(test_unavailable),
+                                       cmocka_unit_test(test_visitors),
+                                       cmocka_unit_test(test_asked_by_another_name),
+                                       cmocka_unit_test(test_deployer),
+                                       cmocka_unit_test(test_commands),
+                                       cmocka_unit_test(test_redis_users),
+                                       cmocka_unit_test(test_commands_over_http)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
