@@ -317,7 +317,7 @@ bool access_is_here(const struct conn *c) {
 
 /* Whether who comes from elsewhere needs credentials, as far as is known. */
 static bool is_closed(const struct access *a) {
-    return a->o->require || a->o->on || a->o->site || a->count > 0;
+    return a->o->require || a->o->on || a->o->site || a->o->has_admin || a->count > 0;
 }
 
 struct who access_anonymous(struct conn *c, bool for_itself) {

@@ -22,8 +22,9 @@
  * parsed again afterwards (access_wait()).
  *
  * A connection without credentials is trusted when it comes from this machine, unless
- * options->require. From elsewhere it is trusted only while no token exists, neither `require` nor
- * `on` is set, and no site rules are: that is what --insecure has been told to do. An HTTP request
+ * options->require. From elsewhere it is trusted only while no token exists, not even the
+ * operator's own, neither `require` nor `on` is set, and no site rules are: that is what --insecure
+ * has been told to do. An HTTP request
  * that comes from this machine's address, and on behalf of somebody else (http_access.c), is not
  * trusted for its address.
  *

@@ -394,6 +394,23 @@ static void test_unavailable(void **state) {
     end(&f);
 }
 
+/* The operator's own token, from a file, is one that exists. */
+static void test_admin_of_the_operator(void **state) {
+    struct fixture f = {.options = {.insecure = true, .has_admin = true}};
+    const struct gateway_options options = {.access = &f.options};
+    char field[256];
+    (void)state;
+    sha256_of(slice_str(WRONG_TEXT), f.options.admin);
+    f.b = bench_new(&options);
+    assert_int_equal(with(&f, "GET /v1/kv/a", ""), 401);
+    snprintf(field, sizeof field, "Authorization: Bearer %s\r\n", WRONG_TEXT);
+    assert_int_equal(with(&f, "GET /v1/kv/a", field), 404);
+    struct fake_stream *s = bench_redis(f.b);
+    bench_talk(f.b, s, "GET a\r\n", NOAUTH);
+    bench_talk(f.b, s, "AUTH admin " WRONG_TEXT "\r\nSET a 1\r\n", "+OK\r\n+OK\r\n");
+    end(&f);
+}
+
 static void test_visitors(void **state) {
     static struct site_access site;
     char error[SITE_ACCESS_ERROR_BYTES];
@@ -720,6 +737,7 @@ int main(void) {
                                        cmocka_unit_test(test_unavailable),
                                        cmocka_unit_test(test_visitors),
                                        cmocka_unit_test(test_asked_by_another_name),
+                                       cmocka_unit_test(test_admin_of_the_operator),
                                        cmocka_unit_test(test_deployer),
                                        cmocka_unit_test(test_commands),
                                        cmocka_unit_test(test_redis_users),
