@@ -8,6 +8,7 @@
 #include "base/reply.h"
 #include "gateway/http_json.h"
 #include "gateway/pack.h"
+#include "gateway/sites.h"
 #include "store/store.h"
 
 enum {
@@ -45,6 +46,7 @@ struct access {
     bool polling;
     uint64_t polled_ms;
     struct list holds;   /* of struct access_hold */
+    uint64_t sites;      /* revision of the sites by whose rules they were looked at last */
     uint64_t lookups_ms; /* the second that is counted */
     uint32_t lookups;
     bool warned;
@@ -116,11 +118,15 @@ static bool is_admin(const struct access *a, const uint8_t *hash) {
     return a->o->has_admin && same_secret(a->o->admin, hash, SHA256_BYTES);
 }
 
-/* Ends what was let in by tokens that are no more. */
+bool access_knows(const struct gateway *gw, const uint8_t hash[SHA256_BYTES]) {
+    return find(gw->access, hash) || is_admin(gw->access, hash);
+}
+
+/* Ends what may not be any more. */
 static void end_holds(struct access *a) {
     LIST_FOREACH_SAFE (it, &a->holds) {
         struct access_hold *hold = LIST_ENTRY(it, struct access_hold, node);
-        if (find(a, hold->hash) || is_admin(a, hold->hash))
+        if (hold->may(hold))
             continue;
         list_remove(&hold->node);
         hold->ended(hold);
@@ -129,7 +135,7 @@ static void end_holds(struct access *a) {
 
 bool access_hold(struct gateway *gw, struct access_hold *hold) {
     list_push_back(&gw->access->holds, &hold->node);
-    return find(gw->access, hold->hash) || is_admin(gw->access, hold->hash);
+    return hold->may(hold);
 }
 
 /* Takes over what KV.LIST has answered. False: malformed; then none are known. */
@@ -189,7 +195,11 @@ static void on_poll(struct upstream_request *req, enum upstream_outcome outcome,
 }
 
 void access_sweep(struct access *a) {
-    uint64_t now_ms = gateway_now_ms(a->gw);
+    uint64_t now_ms = gateway_now_ms(a->gw), sites = sites_revision(a->gw->sites);
+    if (sites != a->sites) {
+        a->sites = sites;
+        end_holds(a);
+    }
     if (a->polling || a->gw->draining || (a->polled_ms && now_ms - a->polled_ms < ACCESS_POLL_MS))
         return;
     a->polling = true;

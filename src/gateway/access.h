@@ -86,12 +86,15 @@ struct who access_anonymous(struct conn *c, bool for_itself);
 struct who access_secret(struct conn *c, struct slice text, uint8_t ret_hash[SHA256_BYTES]);
 /* Whether the token with this hash is still one. */
 struct who access_hash(struct conn *c, const uint8_t hash[SHA256_BYTES]);
-/* Something that goes on for long, by leave of a token (false: there is none any more): `ended` is
- * called when the token is no more, once, from inside the upstream's callbacks. Zeroed at first;
- * list_remove() of `node` takes it back. */
+/* The same, as far as is known now. */
+bool access_knows(const struct gateway *gw, const uint8_t hash[SHA256_BYTES]);
+/* Something that goes on for long, by leave of what was so when it began. `may` says whether it
+ * still is, and is asked when it is handed over (the result), and again when the tokens or the
+ * sites have changed; when it is not, `ended` is called, once, from inside the upstream's callbacks
+ * or the sweep. Zeroed at first; list_remove() of `node` takes it back. */
 struct access_hold {
     struct list node;
-    uint8_t hash[SHA256_BYTES];
+    bool (*may)(struct access_hold *hold);
     void (*ended)(struct access_hold *hold);
 };
 bool access_hold(struct gateway *gw, struct access_hold *hold);

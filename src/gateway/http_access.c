@@ -145,10 +145,10 @@ struct rules {
     struct client_limits **limits;
 };
 
-static struct rules rules_of(struct gateway *gw, const struct http_head *head) {
+static struct rules rules_of(struct gateway *gw, struct slice host) {
     const struct access_options *o = access_options_of(gw);
     struct site_set *set = site_set_now(gw);
-    const struct site *site = set ? site_set_find(set, head->host) : NULL;
+    const struct site *site = set ? site_set_find(set, host) : NULL;
     const struct site_deploy *d = site ? site->shown : NULL;
     if (d && d->manifest.access.size > 0)
         return (struct rules){.access = d->access, .limits = d->limits};
@@ -187,7 +187,7 @@ static void need_token(struct http_plan *plan, const char *why) {
 static void decide_visitor(struct http_plan *plan, struct conn *c, const struct http_head *head,
                            struct slice subject, bool prefix) {
     uint32_t wait_ms = 0;
-    struct rules rules = rules_of(c->gw, head);
+    struct rules rules = rules_of(c->gw, head->host);
     const struct site_rule *rule = visitor_rule(rules.access, plan->route->access, subject, prefix);
     struct client_limits *limits =
         rule && rules.limits ? rules.limits[rule - rules.access->rules] : NULL;
@@ -245,6 +245,33 @@ bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_
     }
     access_decided(c);
     return true;
+}
+
+/* ---- what goes on for long ---------------------------------------------------------------------
+ */
+
+bool http_leave_take(struct http_leave *l, struct conn *c, const struct http_head *head) {
+    bool many;
+    const struct slice *value = find_authorization(head, &many);
+    struct slice text = value ? bearer_of(*value) : slice_of(NULL, 0);
+    if (!c->gw->access)
+        return false;
+    l->by_token = access_text_ok(text);
+    if (l->by_token)
+        sha256_of(text, l->token);
+    l->for_itself = is_for_itself(head);
+    l->host = head->host;
+    return l->by_token || !l->for_itself || !access_is_here(c) || access_options_of(c->gw)->require;
+}
+
+bool http_leave_reads(const struct http_leave *l, struct conn *c, struct slice text, bool prefix) {
+    if (l->by_token)
+        return access_knows(c->gw, l->token);
+    /* Who is trusted, or not known for the moment, stays. */
+    if (access_anonymous(c, l->for_itself).kind != WHO_ANONYMOUS)
+        return true;
+    const struct site_access *rules = rules_of(c->gw, l->host).access;
+    return visitor_rule(rules, ACCESS_READ_PREFIX, text, prefix) != NULL;
 }
 
 /* ---- CORS --------------------------------------------------------------------------------------

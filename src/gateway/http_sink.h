@@ -58,6 +58,16 @@ void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct htt
 bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_head *head);
 /* Who has sent this head. */
 struct who http_who(struct conn *c, const struct http_head *head);
+/* By whose leave something goes on for long, behind the answer's head. */
+struct http_leave {
+    bool by_token, for_itself;
+    uint8_t token[SHA256_BYTES];
+    struct slice host; /* that rules for visitors go by */
+};
+/* The host borrows from the head. False: by leave of nothing that could change. */
+bool http_leave_take(struct http_leave *l, struct conn *c, const struct http_head *head);
+/* Whether a key, or all keys with a prefix, may be read still. */
+bool http_leave_reads(const struct http_leave *l, struct conn *c, struct slice text, bool prefix);
 /* The origin as it stands in the answer, when pages from there may ask. */
 const char *http_cors_origin(const struct gateway *gw, const struct http_head *head);
 void http_cors_headers(struct http_request *r);

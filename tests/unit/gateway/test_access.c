@@ -436,12 +436,58 @@ static void test_visitors(void **state) {
     site_access_fini(&site);
 }
 
+static struct fake_stream *watch(struct fixture *f, const char *query, const char *fields) {
+    struct fake_stream *w = bench_http(f->b);
+    char request[512];
+    snprintf(request, sizeof request, "GET /v1/watch%s" HOST "%s\r\n", query, fields);
+    bench_feed(f->b, w, slice_str(request), SIZE_MAX);
+    assert_memory_equal(bench_received(w), "HTTP/1.1 200", 12);
+    return w;
+}
+
+static bool has_ended(struct fake_stream *w) {
+    return strstr(bench_received(w), "0\r\n\r\n") != NULL; /* its last chunk */
+}
+
+/* Streams end when what has let them in is over, whatever that was. */
+static void test_watchers_without_a_token(void **state) {
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES];
+    struct fixture f = {.options = {.insecure = true}};
+    const struct gateway_options options = {.access = &f.options};
+    (void)state;
+    f.b = bench_new(&options);
+    poll_tokens(&f);
+    struct fake_stream *open = watch(&f, "?prefix=public/", "");
+    /* Where nobody has a token, one that sends something else is not cut off for it. */
+    struct fake_stream *basic =
+        watch(&f, "",
+              "Authorization: Basic aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+              "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n");
+    poll_tokens(&f);
+    assert_false(has_ended(open));
+    assert_false(has_ended(basic));
+    /* The first token closes the system, but for what visitors may do. */
+    assert_true(site_access_parse(slice_str("read public/*\n"), &site, error));
+    f.options.site = &site;
+    make(&f, ADMIN, "{\"admin\":true}");
+    poll_tokens(&f);
+    assert_false(has_ended(open));
+    assert_true(has_ended(basic));
+    f.options.site = NULL;
+    make(&f, OTHER, "{\"read\":[\"a\"]}"); /* they are looked at with any change of the tokens */
+    poll_tokens(&f);
+    assert_true(has_ended(open));
+    end(&f);
+    site_access_fini(&site);
+}
+
 /* ---- clients of this machine that ask for others -----------------------------------------------
  */
 
 static void expect_named(struct fixture *f, struct fake_stream *s, const char *host,
                          const char *more, int status) {
-    char request[512];
+    char request[1024];
     snprintf(request, sizeof request, "GET /v1/kv/public/a HTTP/1.1\r\nHost: %s\r\n%s\r\n", host,
              more);
     expect(f->b, s, request, status, NULL);
@@ -736,6 +782,7 @@ int main(void) {
                                        cmocka_unit_test(test_listing),
                                        cmocka_unit_test(test_unavailable),
                                        cmocka_unit_test(test_visitors),
+                                       cmocka_unit_test(test_watchers_without_a_token),
                                        cmocka_unit_test(test_asked_by_another_name),
                                        cmocka_unit_test(test_admin_of_the_operator),
                                        cmocka_unit_test(test_deployer),
