@@ -296,6 +296,12 @@ static bool fresh(const struct access *a) {
     return a->loaded && gateway_now_ms(a->gw) - a->as_of_ms <= ACCESS_STALE_MS;
 }
 
+struct who access_settle(struct conn *c, struct who who) {
+    if (who.kind == WHO_UNKNOWN)
+        who.kind = fresh(c->gw->access) ? WHO_NOBODY : WHO_UNAVAILABLE;
+    return who;
+}
+
 /* For who is not known, or not for certain. */
 static struct who ask_or(struct conn *c, enum who_kind kind) {
     switch (c->access_looked) {

@@ -101,6 +101,8 @@ bool access_hold(struct gateway *gw, struct access_hold *hold);
 /* For WHO_UNKNOWN: reads the tokens; the connection's requests wait. False: they must wait for what
  * is under way first, as behind conn_wait(), which was called. */
 void access_wait(struct conn *c);
+/* What WHO_UNKNOWN comes to where nothing can be waited for; others as they are. */
+struct who access_settle(struct conn *c, struct who who);
 /* A request was decided: the next one that needs it is looked for anew. */
 void access_decided(struct conn *c);
 /* How many there are, as far as is known. */

@@ -187,6 +187,7 @@ static void need_token(struct http_plan *plan, const char *why) {
 static void decide_visitor(struct http_plan *plan, struct conn *c, const struct http_head *head,
                            struct slice subject, bool prefix) {
     uint32_t wait_ms = 0;
+    bool again = plan->late; /* it was counted */
     struct rules rules = rules_of(c->gw, head->host);
     const struct site_rule *rule = visitor_rule(rules.access, plan->route->access, subject, prefix);
     struct client_limits *limits =
@@ -195,8 +196,9 @@ static void decide_visitor(struct http_plan *plan, struct conn *c, const struct 
         need_token(plan, "asked for by another name, or by a proxy, this needs a token");
     } else if (!rule) {
         need_token(plan, "this needs a token");
-    } else if (limits && !client_limits_request(limits, stream_peer_ip(c->stream),
-                                                gateway_now_ms(c->gw), &wait_ms)) {
+    } else if (limits && !again &&
+               !client_limits_request(limits, stream_peer_ip(c->stream), gateway_now_ms(c->gw),
+                                      &wait_ms)) {
         METRIC_ADD(&c->gw->metrics, http_limited_total, 1);
         http_plan_refuse(plan, 429, "rate_limited",
                          "there are too many of these from this address");
@@ -220,7 +222,14 @@ static void decide(struct http_plan *plan, struct conn *c, const struct http_hea
     buf_fini(&subject);
 }
 
+static void refuse_unavailable(struct http_plan *plan) {
+    http_plan_refuse(plan, 503, "unavailable",
+                     "the tokens cannot be read: is there a majority of nodes?");
+    plan->retry_after_ms = 500;
+}
+
 bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_head *head) {
+    plan->late = false;
     if (!plan->route || plan->route->access == ACCESS_PUBLIC)
         return true;
     struct who who = http_who(c, head);
@@ -234,9 +243,7 @@ bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_
         need_token(plan, "the token is wrong, expired or revoked");
         break;
     case WHO_UNAVAILABLE:
-        http_plan_refuse(plan, 503, "unavailable",
-                         "the tokens cannot be read: is there a majority of nodes?");
-        plan->retry_after_ms = 500;
+        refuse_unavailable(plan);
         break;
     case WHO_ANONYMOUS:
     case WHO_TOKEN:
@@ -245,6 +252,25 @@ bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_
     }
     access_decided(c);
     return true;
+}
+
+void http_plan_access_again(struct http_plan *plan, struct conn *c, const struct http_head *head) {
+    if (!plan->route || plan->route->access == ACCESS_PUBLIC || !c->gw->access)
+        return;
+    struct who who = access_settle(c, http_who(c, head));
+    switch (who.kind) {
+    case WHO_ANONYMOUS:
+        decide(plan, c, head, &who);
+        break;
+    case WHO_NOBODY:
+        need_token(plan, "the token was revoked, or has expired");
+        break;
+    case WHO_UNAVAILABLE:
+        refuse_unavailable(plan);
+        break;
+    default:
+        break; /* what a token may do never changes */
+    }
 }
 
 /* ---- what goes on for long ---------------------------------------------------------------------

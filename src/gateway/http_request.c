@@ -167,8 +167,8 @@ static bool within_rate(struct http_request *r) {
     return false;
 }
 
-void http_plan_run(const struct http_plan *plan, struct http_request *r,
-                   const struct http_head *head, struct slice body) {
+void http_plan_run(struct http_plan *plan, struct http_request *r, const struct http_head *head,
+                   struct slice body) {
     static const char *const versions[] = {"1.0", "1.1", "2.0"};
     struct conn *c = r->base.conn;
     r->note =
@@ -176,6 +176,8 @@ void http_plan_run(const struct http_plan *plan, struct http_request *r,
     r->cors = plan->cors;
     if (!within_rate(r))
         return;
+    if (plan->late)
+        http_plan_access_again(plan, c, head);
     r->route = plan->route;
     if (plan->route && plan->route->access == ACCESS_COMMANDS)
         r->who = http_who(c, head);

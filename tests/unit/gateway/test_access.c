@@ -2,6 +2,7 @@
  * other-prefix credentials. A route or command that the tables here do not know fails the test. */
 #include "base/log.h"
 #include "gateway/access.h"
+#include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "http_client.h"
 
@@ -319,6 +320,65 @@ static void test_new_and_revoked(void **state) {
     assert_true(pending <= ACCESS_LOOKUPS_PER_S);
     bench_settle(f.b);
     end(&f);
+}
+
+static void revoke(struct fixture *f, enum credential which) {
+    struct fake_stream *s = local_http(f);
+    char request[128];
+    snprintf(request, sizeof request, "DELETE /_/tokens/%s" HOST "\r\n", f->ids[which]);
+    expect(f->b, s, request, 204, NULL);
+    bench_hang_up(f->b, s);
+    poll_tokens(f);
+}
+
+/* Its head came while the token was one: that does not keep the door open for the body. */
+static void test_revoked_while_the_body_comes(void **state) {
+    static const char *const heads[] = {"PUT /v1/kv/mine/late" HOST, "POST /v1/redis" HOST,
+                                        "DELETE /v1/kv/mine/kept" HOST};
+    struct fixture f;
+    char request[256];
+    (void)state;
+    begin(&f);
+    struct fake_stream *l = local_http(&f), *s[ARRAY_COUNT(heads)];
+    expect(f.b, l, BODY("PUT", "/v1/kv/mine/kept", "1", "1"), 201, NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(heads); i++) {
+        s[i] = bench_http(f.b);
+        snprintf(request, sizeof request,
+                 "%sAuthorization: Bearer %s\r\nContent-Length: 27\r\n\r\n[\"SET\",\"mine",
+                 heads[i], f.texts[WRITER]);
+        bench_feed(f.b, s[i], slice_str(request), SIZE_MAX);
+        assert_int_equal(s[i]->written.size, 0);
+    }
+    revoke(&f, WRITER);
+    for (size_t i = 0; i < ARRAY_COUNT(heads); i++)
+        expect(f.b, s[i], "/late\",\"12345\"]", 401, "revoked");
+    expect(f.b, l, GET("/v1/kv/mine/late"), 404, NULL);
+    expect(f.b, l, GET("/v1/kv/mine/kept"), 200, NULL);
+    /* Others are let through as they were, and visitors are counted once. */
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES];
+    assert_true(site_access_parse(slice_str("write box/* rate=1/s\n"), &site, error));
+    f.options.site = &site;
+    struct client_limits **limits = client_limits_of_rules(&site);
+    f.options.site_limits = limits;
+    struct fake_stream *v = bench_http(f.b);
+    bench_feed(f.b, v, slice_str("PUT /v1/kv/box/a" HOST "Content-Length: 2\r\n\r\n1"), SIZE_MAX);
+    expect(f.b, v, "2", 201, NULL);
+    snprintf(request, sizeof request,
+             "PUT /v1/kv/any" HOST "Authorization: Bearer %s\r\nContent-Length: 2\r\n\r\n1",
+             f.texts[ADMIN]);
+    bench_feed(f.b, v, slice_str(request), SIZE_MAX);
+    expect(f.b, v, "2", 201, NULL);
+    /* A rule that is taken back is, too. */
+    f.b->now_ms += 1000;
+    bench_feed(f.b, v, slice_str("PUT /v1/kv/box/a" HOST "Content-Length: 2\r\n\r\n1"), SIZE_MAX);
+    f.options.site = NULL;
+    expect(f.b, v, "2", 401, NULL);
+    end(&f);
+    for (size_t i = 0; i < site.rule_count; i++)
+        client_limits_free(limits[i]);
+    free(limits);
+    site_access_fini(&site);
 }
 
 /* The secret is nowhere but in the answer. */
@@ -779,6 +839,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_routes),
                                        cmocka_unit_test(test_http_credentials),
                                        cmocka_unit_test(test_new_and_revoked),
+                                       cmocka_unit_test(test_revoked_while_the_body_comes),
                                        cmocka_unit_test(test_listing),
                                        cmocka_unit_test(test_unavailable),
                                        cmocka_unit_test(test_visitors),
