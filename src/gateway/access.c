@@ -336,6 +336,11 @@ static bool is_closed(const struct access *a) {
     return a->o->require || a->o->on || a->o->site || a->o->has_admin || a->count > 0;
 }
 
+bool access_needs_login(const struct conn *c) {
+    const struct access *a = c->gw->access;
+    return a->o->require || (is_closed(a) && !access_is_here(c));
+}
+
 struct who access_anonymous(struct conn *c, bool for_itself) {
     const struct access *a = c->gw->access;
     if (!a)

@@ -80,6 +80,9 @@ void access_sweep(struct access *a);
 
 /* Whether the client's address is one of this machine. */
 bool access_is_here(const struct conn *c);
+/* Whether a client without credentials may do nothing, as far as is known. For protocols that know
+ * no visitors. */
+bool access_needs_login(const struct conn *c);
 /* Who a client without credentials is; for_itself: not on behalf of somebody else. */
 struct who access_anonymous(struct conn *c, bool for_itself);
 /* Who has this text for a token. The id of a known one is in ret_hash (may be NULL). */

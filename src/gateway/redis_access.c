@@ -18,6 +18,10 @@ struct who redis_who(struct redis_conn *rc) {
     return who;
 }
 
+bool redis_is_stranger(const struct redis_conn *rc) {
+    return rc->conn.gw->access && !rc->authenticated && access_needs_login(&rc->conn);
+}
+
 /* The names that the token's user goes by. */
 static bool is_user(const struct who *who, const struct slice *user) {
     if (!user || slice_equal_str(*user, "default"))

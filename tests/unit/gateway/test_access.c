@@ -754,6 +754,14 @@ static void test_redis_users(void **state) {
                "-NOAUTH HELLO must be called with the client already authenticated, otherwise the "
                "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
                "select the RESP protocol version at the same time\r\n");
+    struct fake_stream *large = bench_redis(f.b);
+    bench_talk(f.b, large, "*3\r\n$3\r\nSET\r\n$6\r\nmine/a\r\n$16385\r\n",
+               "-ERR Protocol error: unauthenticated bulk length\r\n");
+    large = bench_redis(f.b);
+    snprintf(line, sizeof line, "AUTH %s\r\n*3\r\n$3\r\nSET\r\n$6\r\nmine/a\r\n$16385\r\n",
+             f.texts[WRITER]);
+    bench_talk(f.b, large, line, "+OK\r\n");
+    bench_hang_up(f.b, large);
     snprintf(line, sizeof line, "AUTH bob %s\r\n", f.texts[WRITER]);
     bench_talk(f.b, s, line, WRONGPASS);
     snprintf(line, sizeof line, "AUTH writer %s\r\n", f.texts[WRITER]);
