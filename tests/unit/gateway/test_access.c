@@ -542,6 +542,40 @@ static void test_watchers_without_a_token(void **state) {
     site_access_fini(&site);
 }
 
+static void once(struct fixture *f, const char *path, const char *fields, int status,
+                 bool replayed) {
+    struct fake_stream *s = bench_http(f->b);
+    char request[512];
+    snprintf(request, sizeof request, "POST %s" HOST "Idempotency-Key: order-1\r\n%s\r\n", path,
+             fields);
+    struct answer a = ask(f->b, s, request);
+    if (a.status != status || (field(&a, "Idempotency-Replayed") != NULL) != replayed)
+        fail_msg("%s -> %s%s", request, a.head, a.body);
+    free(a.body);
+    bench_hang_up(f->b, s);
+}
+
+/* A visitor cannot use up the keys that others will send. */
+static void test_idempotency_keys_of_visitors(void **state) {
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES], writer[128], admin[128];
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    assert_true(site_access_parse(slice_str("incr likes/*\n"), &site, error));
+    f.options.site = &site;
+    snprintf(writer, sizeof writer, "Authorization: Bearer %s\r\n", f.texts[WRITER]);
+    snprintf(admin, sizeof admin, "Authorization: Bearer %s\r\n", f.texts[ADMIN]);
+    once(&f, "/v1/incr/likes/a", "", 200, false);
+    once(&f, "/v1/incr/likes/a", "", 200, true);
+    once(&f, "/v1/incr/likes/b", "", 422, false);
+    once(&f, "/v1/incr/mine/a", writer, 200, false);
+    once(&f, "/v1/incr/mine/a", admin, 200, true); /* with another token */
+    once(&f, "/v1/incr/likes/a", admin, 422, false);
+    end(&f);
+    site_access_fini(&site);
+}
+
 /* ---- clients of this machine that ask for others -----------------------------------------------
  */
 
@@ -852,6 +886,7 @@ int main(void) {
                                        cmocka_unit_test(test_unavailable),
                                        cmocka_unit_test(test_visitors),
                                        cmocka_unit_test(test_watchers_without_a_token),
+                                       cmocka_unit_test(test_idempotency_keys_of_visitors),
                                        cmocka_unit_test(test_asked_by_another_name),
                                        cmocka_unit_test(test_admin_of_the_operator),
                                        cmocka_unit_test(test_deployer),
