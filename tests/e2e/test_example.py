@@ -1,11 +1,12 @@
 """The example site in a real browser: two pages on two nodes, and nodes that die."""
 
+import hashlib
 import re
 
 import pytest
 
 import browser
-from harness import ROOT, eventually
+from harness import ROOT, Node, eventually
 from test_cli import cotidal
 
 if not browser.find():
@@ -96,6 +97,58 @@ def test_two_pages_and_a_node_that_dies(cluster, chromium):
     assert right.run("document.querySelector('#text').value") == "not sent yet"
     eventually(lambda: f"node {two.id}node " in right.text("#path"), what="the session came along")
     assert left.complaints == [] and right.complaints == []
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """A node that wants a token of everybody."""
+    (tmp_path / "admin.token").write_bytes(cotidal("token", "new")[1])
+    node = Node(tmp_path, "closed", arguments=["--require-auth", "--admin-token-file", tmp_path / "admin.token"]).start()
+    node.words = ["--token-file", str(tmp_path / "admin.token")]
+    yield node
+    node.stop()
+    node.check_log()
+
+
+def test_dashboard_with_a_token(closed, chromium):
+    code, token, error = cotidal("token", "create", "--name", "dashboard", *closed.words, to=closed)
+    assert code == 0, error
+    token = token.decode().strip()
+    page = chromium.open(closed.url("/_/"))
+    asks = "!document.querySelector('#login').hidden && document.querySelector('#numbers').hidden"
+    eventually(lambda: page.text("#state") == "asks for a token")
+    assert page.run(asks) and page.run("document.activeElement.id") == "token"
+    for text, said in (("ct_short", "That is no token"), ("ct_" + "0" * 64, "does not take this one")):
+        page.type("#token", text)
+        page.click("#login-form button")
+        eventually(lambda s=said: s in page.text("#login-said"), what=said)
+        assert page.run(asks) and page.run("sessionStorage.length") == 0
+    page.size(360, 740)
+    assert page.run("document.documentElement.scrollWidth") <= 360
+    page.type("#token", f" {token} ")
+    page.click("#login-form button")
+    eventually(lambda: page.text("#state") == "all is well" and page.run("document.querySelector('#login').hidden"))
+    eventually(lambda: "Watchers" in page.text("#clients"), what="the metrics, with the token as well")
+    # It is in this tab, and nowhere else.
+    assert page.run("document.querySelector('#token').value + document.cookie + location.search + location.hash") == ""
+    assert page.run("localStorage.length") == 0 and page.run("sessionStorage.length") == 1
+    assert chromium.open(closed.url("/_/web/icon.svg")).run("sessionStorage.length") == 0
+    page.go(closed.url("/_/"))
+    eventually(lambda: page.text("#state") == "all is well", what="the token is kept for this tab")
+    assert page.run("[...document.querySelectorAll('.free')].every((link) => link.hidden)")
+    page.click("#forget")
+    eventually(lambda: page.text("#state") == "asks for a token")
+    assert page.run("sessionStorage.length") == 0
+    # Revoked while it is shown.
+    page.type("#token", token)
+    page.click("#login-form button")
+    eventually(lambda: page.text("#state") == "all is well")
+    cotidal("token", "revoke", hashlib.sha256(token.encode()).hexdigest()[:16], *closed.words, to=closed)
+    eventually(lambda: "was revoked" in page.text("#login-said"), what="the page says so")
+    assert page.run("sessionStorage.length") == 0
+    welcome = chromium.open(closed.url("/"))
+    eventually(lambda: welcome.text("#state") == "asks for a token")
+    assert page.complaints == [] and welcome.complaints == [] and token not in closed.log()
 
 
 def test_dashboard(trio, chromium):
