@@ -110,6 +110,43 @@ def closed(tmp_path):
     node.check_log()
 
 
+def test_a_visitor_of_tides(closed, chromium):
+    """Who has no token may do what the site's _access says, and the page gets along with that."""
+    code, _, error = cotidal("deploy", str(ROOT / "examples" / "tides"), *closed.words, to=closed)
+    assert code == 0, error
+    left, right = chromium.open(closed.url("/")), chromium.open(closed.url("/"))
+    for page in (left, right):
+        eventually(lambda p=page: p.text("#live") == "live", what="the stream of changes")
+        eventually(lambda p=page: "for the " in p.text("#you"), what="a session")
+        assert page.text("#equal") == "the nodes are not shown to visitors"
+        assert page.text(".glass.here .role") == "the same at every node"
+        assert page.run("document.querySelector('#json').hidden")
+    left.click("#raise")
+    right.click("#raise")
+    shows_count(left, 2)
+    shows_count(right, 2)
+    left.type("#name", "Ann")
+    left.type("#text", "from outside")
+    left.click("#sign")
+    eventually(lambda: "from outside" in right.text("#guests"), what="the entry on the other page")
+    assert "node" not in left.text("#guests")
+    eventually(lambda: right.run("document.querySelectorAll('.boat').length") == 2, what="both boats")
+    eventually(lambda: not left.run("document.querySelector('#sign').disabled"), what="the end of signing")
+    left.click("#forget")
+    eventually(lambda: "You are nobody" in left.text("#you"), what="being forgotten")
+    left.go(closed.url("/"))
+    eventually(lambda: "for the first time" in left.text("#you"), what="somebody else")
+    # More clicks than its rate has room for: they wait, and none is lost.
+    right.run("(() => { for (let i = 0; i < 40; i++) document.querySelector('#raise').click(); })()")
+    shows_count(left, 42)
+    assert right.text("#said") == ""
+    # And nothing else.
+    for method, path in (("GET", "/v1/kv/other"), ("GET", "/v1/kv?prefix="), ("DELETE", "/v1/kv/tides/count"),
+                         ("GET", "/_/status"), ("GET", "/_/tokens"), ("POST", "/v1/redis")):
+        assert left.run(f"fetch('{path}', {{method: '{method}'}}).then((answer) => answer.status)") == 401, path
+    assert left.complaints == [] and right.complaints == []
+
+
 def test_dashboard_with_a_token(closed, chromium):
     code, token, error = cotidal("token", "create", "--name", "dashboard", *closed.words, to=closed)
     assert code == 0, error
