@@ -66,16 +66,25 @@ static bool is_name_here(struct slice host) {
     return inet_pton(AF_INET, text, ip) == 1 && (ip[0] == 127 || get_u32le(ip) == 0);
 }
 
+/* Whether a page of another site embeds it (an image, a script): it may not read what it gets, but
+ * sees whether there is something, and runs a script. Who follows a link wants it. */
+static bool is_embedded_elsewhere(const struct gateway *gw, const struct http_head *head) {
+    const struct slice *site = http_find_header(head, "Sec-Fetch-Site");
+    const struct slice *dest = http_find_header(head, "Sec-Fetch-Dest");
+    return site && slice_equal_str(*site, "cross-site") &&
+           !(dest && slice_equal_str(*dest, "document")) && !http_cors_origin(gw, head);
+}
+
 /* Whether a client of this machine asks for itself. A page from anywhere, whose own name was made
  * to resolve to this machine, is asked for under that name (DNS rebinding); a proxy asks for its
  * clients, and says so. */
-static bool is_for_itself(const struct http_head *head) {
+static bool is_for_itself(const struct gateway *gw, const struct http_head *head) {
     static const char *const names[] = {"X-Forwarded-For", "Forwarded", "X-Real-IP"};
     for (size_t i = 0; i < head->header_count; i++)
         for (size_t n = 0; n < ARRAY_COUNT(names); n++)
             if (slice_equal_nocase(head->headers[i].name, names[n]))
                 return false;
-    return is_name_here(head->host);
+    return is_name_here(head->host) && !is_embedded_elsewhere(gw, head);
 }
 
 struct who http_who(struct conn *c, const struct http_head *head) {
@@ -88,7 +97,7 @@ struct who http_who(struct conn *c, const struct http_head *head) {
     struct slice text = value ? bearer_of(*value) : slice_of(NULL, 0);
     if (access_text_ok(text))
         return access_secret(c, text, NULL);
-    bool for_itself = is_for_itself(head);
+    bool for_itself = is_for_itself(c->gw, head);
     if (value && !access_is_open(c, for_itself))
         return (struct who){.kind = WHO_NOBODY};
     return access_anonymous(c, for_itself);
@@ -192,8 +201,9 @@ static void decide_visitor(struct http_plan *plan, struct conn *c, const struct 
     const struct site_rule *rule = visitor_rule(rules.access, plan->route->access, subject, prefix);
     struct client_limits *limits =
         rule && rules.limits ? rules.limits[rule - rules.access->rules] : NULL;
-    if (!rule && access_is_here(c) && !is_for_itself(head)) {
-        need_token(plan, "asked for by another name, or by a proxy, this needs a token");
+    if (!rule && access_is_here(c) && !is_for_itself(c->gw, head)) {
+        need_token(plan,
+                   "asked for by another name, a proxy or a page elsewhere, this needs a token");
     } else if (!rule) {
         need_token(plan, "this needs a token");
     } else if (limits && !again &&
@@ -285,7 +295,7 @@ bool http_leave_take(struct http_leave *l, struct conn *c, const struct http_hea
     l->by_token = access_text_ok(text);
     if (l->by_token)
         sha256_of(text, l->token);
-    l->for_itself = is_for_itself(head);
+    l->for_itself = is_for_itself(c->gw, head);
     l->host = head->host;
     return l->by_token || !l->for_itself || !access_is_here(c) || access_options_of(c->gw)->require;
 }

@@ -624,6 +624,17 @@ static void test_asked_by_another_name(void **state) {
         expect_named(&f, s, elsewhere[i], "", 401);
     for (size_t i = 0; i < ARRAY_COUNT(proxies); i++)
         expect_named(&f, s, "localhost", proxies[i], 401);
+    /* Nor is a page of another site, for what it embeds. */
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: image\r\n",
+                 401);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: iframe\r\n",
+                 401);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\n", 401);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: document\r\n",
+                 404);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Dest: empty\r\n",
+                 404);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: none\r\nSec-Fetch-Dest: document\r\n", 404);
     expect(f.b, s, "GET /v1/kv/a HTTP/1.0\r\n\r\n", 404, NULL);
     s = local_http(&f);
     expect_named(&f, s, "evil.example", "Authorization: Basic x\r\n", 401);
