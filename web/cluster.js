@@ -1,30 +1,42 @@
 // What both pages know about /_/status: asking for it, and saying in words what it means.
+import { askWithToken, heldToken } from "./token.js";
 
 const INTERVAL_MS = 1000;
+const REFUSED_MS = 10000; // before it is asked again what was refused
 const PATIENCE_MS = 4000;
 
-// Calls show(status) about once a second while the page is visible, or fail(text) when there is no answer.
-export function followStatus(show, fail) {
+// Calls show(status) about once a second while the page is visible, or fail(text) when there is no answer, or
+// refused(token) when the node wants another token than this one ("": none was sent). Returns a function that asks now.
+export function followStatus(show, fail, refused) {
   let timer = 0;
+  let round = 0;
   async function ask() {
+    const mine = ++round; // a later one makes the answer to this one out of date
+    const token = heldToken();
+    let wait = INTERVAL_MS;
     clearTimeout(timer);
     if (document.visibilityState === "visible") {
       try {
-        const answer = await fetch("/_/status", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+        const answer = await askWithToken("/_/status", { signal: AbortSignal.timeout(PATIENCE_MS) });
         const body = await answer.json();
+        if (mine !== round) return;
+        if (answer.status === 401) wait = REFUSED_MS;
         if (answer.ok) show(body);
+        else if (answer.status === 401) refused(token);
         else fail(body.detail || "status " + answer.status);
       } catch {
+        if (mine !== round) return;
         fail("this node does not answer");
       }
     }
     clearTimeout(timer);
-    timer = setTimeout(ask, INTERVAL_MS);
+    timer = setTimeout(ask, wait);
   }
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") ask();
   });
   ask();
+  return ask;
 }
 
 export function element(name, className, text) {

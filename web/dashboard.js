@@ -2,6 +2,7 @@
 import {
   compareDigests, element, followStatus, lagOf, pageOf, roleOf, setPill, setText, stateOf,
 } from "./cluster.js";
+import { askWithToken, forgetToken, heldToken, holdToken, looksLikeToken } from "./token.js";
 
 const SAMPLES = 60;
 const byId = (id) => document.getElementById(id);
@@ -220,7 +221,49 @@ function showStore(status) {
   showList(byId("store"), rows);
 }
 
+// ---- the token, where the node wants one
+
+function showLogin(wanted, said) {
+  byId("login").hidden = !wanted;
+  byId("numbers").hidden = wanted;
+  byId("forget").hidden = !heldToken();
+  // A link cannot send it.
+  for (const link of document.querySelectorAll(".free")) link.hidden = wanted || Boolean(heldToken());
+  if (said !== undefined) byId("login-said").textContent = said;
+}
+
+function refused(token) {
+  forgetToken();
+  const shown = !byId("login").hidden;
+  setPill(byId("state"), "asks for a token", "warn");
+  setText(byId("where"), "Numbers of the cluster, for who has a token.");
+  document.title = "cotidal: asks for a token";
+  showLogin(true, token ? "The node does not take this one: it is wrong, was revoked, or has expired." : undefined);
+  if (!shown) byId("token").focus();
+  if (token) askNow(); // where none is needed a wrong one is refused, too
+}
+
+byId("login-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = byId("token").value.trim();
+  if (!looksLikeToken(text)) {
+    byId("login-said").textContent = "That is no token: one has ct_ and 64 digits from 0 to 9 and a to f.";
+  } else if (!holdToken(text)) {
+    byId("login-said").textContent = "This browser does not let the page keep it, not even for this tab.";
+  } else {
+    byId("token").value = "";
+    byId("login-said").textContent = "";
+    askNow();
+  }
+});
+
+byId("forget").addEventListener("click", () => {
+  forgetToken();
+  location.reload(); // with what it has let us see
+});
+
 async function show(status) {
+  showLogin(false, "");
   showState(status);
   showNodes(status);
   showStore(status);
@@ -228,14 +271,14 @@ async function show(status) {
   rates.reads.add(status.gateway.reads_total);
   rates.entries.add(status.commit);
   try {
-    const answer = await fetch("/_/metrics", { cache: "no-store" });
+    const answer = await askWithToken("/_/metrics");
     if (answer.ok) showClients(status, parseMetrics(await answer.text()));
   } catch {
     // The next answer of /_/status, or its absence, is what counts.
   }
 }
 
-followStatus(show, (text) => {
+const askNow = followStatus(show, (text) => {
   setPill(byId("state"), text, "bad");
   document.title = "cotidal: " + text;
-});
+}, refused);

@@ -35,4 +35,7 @@ function show(status) {
 }
 
 for (const span of document.querySelectorAll(".origin")) span.textContent = location.origin;
-followStatus(show, (text) => setPill(byId("state"), text, "bad"));
+followStatus(show, (text) => setPill(byId("state"), text, "bad"), () => {
+  setPill(byId("state"), "asks for a token", "warn");
+  setText(byId("digests"), "These numbers are for who has a token; the dashboard takes one.");
+});

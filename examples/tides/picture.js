@@ -81,6 +81,7 @@ export class Picture {
     this.glasses = new Map(); // by node id
     this.count = 0;
     this.status = null;
+    this.sea = false; // one glass for all nodes
     this.boats = new Map(); // page id -> {node, name, hue, you}
   }
 
@@ -99,7 +100,22 @@ export class Picture {
     return glass;
   }
 
+  // For who may not see the nodes: one glass, in which all boats are.
+  showSea() {
+    const glass = this.glasses.get(0) || this.makeGlass(0);
+    this.sea = glass.alive = true;
+    glass.behind = 0;
+    glass.item.className = "glass here";
+    setText(glass.link, "The tide");
+    setText(glass.role, "the same at every node");
+    setText(this.equal, "the nodes are not shown to visitors");
+    this.list.replaceChildren(glass.item);
+    this.showBoats();
+    this.showLevels();
+  }
+
   showStatus(status) {
+    this.sea = false;
     this.status = status;
     this.self = selfOf(status);
     const items = [];
@@ -173,7 +189,7 @@ export class Picture {
   showBoats() {
     const LIMIT = 8;
     for (const [id, glass] of this.glasses) {
-      const boats = [...this.boats].filter(([, boat]) => boat.node === id).sort(([a], [b]) => (a < b ? -1 : 1));
+      const boats = [...this.boats].filter(([, boat]) => this.sea || boat.node === id).sort(([a], [b]) => (a < b ? -1 : 1));
       const shown = JSON.stringify(boats);
       if (glass.shown === shown) continue;
       glass.shown = shown;

@@ -8,6 +8,7 @@ import { element, Picture, setText, siteOf } from "./picture.js";
 import { Visitor } from "./visitor.js";
 
 const STATUS_MS = 1000;
+const REFUSED_MS = 60000; // before it is asked again what a visitor may not see
 const HERE_S = 10; // how long a page is taken for open without a word of it
 const GUESTS_MAX = 30;
 const LOG_MAX = 30;
@@ -168,7 +169,7 @@ byId("book").addEventListener("submit", async (event) => {
     }
     byId("text").value = "";
     say("");
-    if (name !== visitor.name) {
+    if (visitor.document && name !== visitor.name) { // who was forgotten meanwhile stays so
       await visitor.patch({ name });
       showVisitor();
       hello();
@@ -210,9 +211,9 @@ let helloTimer = 0;
 async function hello() {
   clearTimeout(helloTimer);
   helloTimer = setTimeout(hello, (HERE_S * 1000) / 2.5);
-  if (document.visibilityState !== "visible" || !picture.self) return;
+  if (document.visibilityState !== "visible" || !(picture.self || picture.sea)) return;
   try {
-    await beHere(page, { node: picture.self.id, name: visitor.name || "somebody", hue }, HERE_S);
+    await beHere(page, { node: picture.self ? picture.self.id : 0, name: visitor.name || "somebody", hue }, HERE_S);
   } catch {
     // The next one is not far.
   }
@@ -309,17 +310,20 @@ byId("moving-stay").addEventListener("click", () => {
 });
 
 async function look() {
+  let wait = STATUS_MS;
   if (document.visibilityState === "visible") {
     try {
       showStatus(await ask("GET", "/_/status", undefined, {}, 3000));
     } catch (error) {
       if (!isPassing(error)) {
-        setText(byId("equal"), "the nodes are not shown to visitors");
+        picture.showSea();
+        byId("json").hidden = true;
         arrive();
+        wait = REFUSED_MS;
       } else if (status && error.status === undefined) await lookElsewhere();
     }
   }
-  setTimeout(look, STATUS_MS);
+  setTimeout(look, wait);
 }
 
 // What a page at a dead node handed on. The ids make it harmless to open such an address twice.

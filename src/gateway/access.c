@@ -8,6 +8,7 @@
 #include "base/reply.h"
 #include "gateway/http_json.h"
 #include "gateway/pack.h"
+#include "gateway/sites.h"
 #include "store/store.h"
 
 enum {
@@ -45,6 +46,7 @@ struct access {
     bool polling;
     uint64_t polled_ms;
     struct list holds;   /* of struct access_hold */
+    uint64_t sites;      /* revision of the sites by whose rules they were looked at last */
     uint64_t lookups_ms; /* the second that is counted */
     uint32_t lookups;
     bool warned;
@@ -116,11 +118,15 @@ static bool is_admin(const struct access *a, const uint8_t *hash) {
     return a->o->has_admin && same_secret(a->o->admin, hash, SHA256_BYTES);
 }
 
-/* Ends what was let in by tokens that are no more. */
+bool access_knows(const struct gateway *gw, const uint8_t hash[SHA256_BYTES]) {
+    return find(gw->access, hash) || is_admin(gw->access, hash);
+}
+
+/* Ends what may not be any more. */
 static void end_holds(struct access *a) {
     LIST_FOREACH_SAFE (it, &a->holds) {
         struct access_hold *hold = LIST_ENTRY(it, struct access_hold, node);
-        if (find(a, hold->hash) || is_admin(a, hold->hash))
+        if (hold->may(hold))
             continue;
         list_remove(&hold->node);
         hold->ended(hold);
@@ -129,7 +135,7 @@ static void end_holds(struct access *a) {
 
 bool access_hold(struct gateway *gw, struct access_hold *hold) {
     list_push_back(&gw->access->holds, &hold->node);
-    return find(gw->access, hold->hash) || is_admin(gw->access, hold->hash);
+    return hold->may(hold);
 }
 
 /* Takes over what KV.LIST has answered. False: malformed; then none are known. */
@@ -189,7 +195,11 @@ static void on_poll(struct upstream_request *req, enum upstream_outcome outcome,
 }
 
 void access_sweep(struct access *a) {
-    uint64_t now_ms = gateway_now_ms(a->gw);
+    uint64_t now_ms = gateway_now_ms(a->gw), sites = sites_revision(a->gw->sites);
+    if (sites != a->sites) {
+        a->sites = sites;
+        end_holds(a);
+    }
     if (a->polling || a->gw->draining || (a->polled_ms && now_ms - a->polled_ms < ACCESS_POLL_MS))
         return;
     a->polling = true;
@@ -286,6 +296,12 @@ static bool fresh(const struct access *a) {
     return a->loaded && gateway_now_ms(a->gw) - a->as_of_ms <= ACCESS_STALE_MS;
 }
 
+struct who access_settle(struct conn *c, struct who who) {
+    if (who.kind == WHO_UNKNOWN)
+        who.kind = fresh(c->gw->access) ? WHO_NOBODY : WHO_UNAVAILABLE;
+    return who;
+}
+
 /* For who is not known, or not for certain. */
 static struct who ask_or(struct conn *c, enum who_kind kind) {
     switch (c->access_looked) {
@@ -311,21 +327,38 @@ static bool is_here(const uint8_t *ip) {
                   memcmp(ip, loopback, sizeof loopback) == 0);
 }
 
-struct who access_anonymous(struct conn *c) {
+bool access_is_here(const struct conn *c) {
+    return is_here(stream_peer_ip(c->stream));
+}
+
+/* Whether who comes from elsewhere needs credentials, as far as is known. */
+static bool is_closed(const struct access *a) {
+    return a->o->require || a->o->on || a->o->site || a->o->has_admin || a->count > 0;
+}
+
+bool access_needs_login(const struct conn *c) {
+    const struct access *a = c->gw->access;
+    return a->o->require || (is_closed(a) && !access_is_here(c));
+}
+
+struct who access_anonymous(struct conn *c, bool for_itself) {
     const struct access *a = c->gw->access;
     if (!a)
         return (struct who){.kind = WHO_TRUSTED};
-    bool here = is_here(stream_peer_ip(c->stream));
-    if (a->o->require || (!here && (a->o->on || a->o->site || a->count > 0)))
+    bool here = access_is_here(c), trusted = here && for_itself;
+    /* Without --insecure nobody comes from elsewhere but in this way. */
+    bool closed = is_closed(a) || (here && !a->o->insecure);
+    if (a->o->require || (!trusted && closed))
         return (struct who){.kind = WHO_ANONYMOUS};
-    if (here || a->loaded)
+    if (trusted || a->loaded)
         return (struct who){.kind = WHO_TRUSTED};
     return ask_or(c, WHO_UNAVAILABLE);
 }
 
-bool access_is_open(struct conn *c) {
+bool access_is_open(struct conn *c, bool for_itself) {
     const struct access *a = c->gw->access;
-    return !a || (a->count == 0 && !a->o->has_admin && access_anonymous(c).kind == WHO_TRUSTED);
+    return !a || (a->count == 0 && !a->o->has_admin &&
+                  access_anonymous(c, for_itself).kind == WHO_TRUSTED);
 }
 
 static struct who of_known(struct conn *c, const struct known *k) {

@@ -22,8 +22,11 @@
  * parsed again afterwards (access_wait()).
  *
  * A connection without credentials is trusted when it comes from this machine, unless
- * options->require. From elsewhere it is trusted only while no token exists, neither `require` nor
- * `on` is set, and no site rules are: that is what --insecure has been told to do.
+ * options->require. From elsewhere it is trusted only while no token exists, not even the
+ * operator's own, neither `require` nor `on` is set, and no site rules are: that is what --insecure
+ * has been told to do. An HTTP request
+ * that comes from this machine's address, and on behalf of somebody else (http_access.c), is not
+ * trusted for its address.
  *
  * Threads: everything belongs to the gateway's thread; the options are constant.
  */
@@ -45,6 +48,7 @@ enum {
 struct access_options {
     bool require;   /* also of clients on this machine */
     bool on;        /* of all others, whether there are tokens or not */
+    bool insecure;  /* the network is trusted: as long as nothing else closes it */
     bool has_admin; /* a token of the operator's own, from a file: may everything */
     uint8_t admin[SHA256_BYTES];
     const struct site_access *site;     /* for visitors, where no site brings its own; NULL: none */
@@ -74,31 +78,41 @@ void access_free(struct access *a);
 /* Several times a second. */
 void access_sweep(struct access *a);
 
-/* Who a client without credentials is. */
-struct who access_anonymous(struct conn *c);
+/* Whether the client's address is one of this machine. */
+bool access_is_here(const struct conn *c);
+/* Whether a client without credentials may do nothing, as far as is known. For protocols that know
+ * no visitors. */
+bool access_needs_login(const struct conn *c);
+/* Who a client without credentials is; for_itself: not on behalf of somebody else. */
+struct who access_anonymous(struct conn *c, bool for_itself);
 /* Who has this text for a token. The id of a known one is in ret_hash (may be NULL). */
 struct who access_secret(struct conn *c, struct slice text, uint8_t ret_hash[SHA256_BYTES]);
 /* Whether the token with this hash is still one. */
 struct who access_hash(struct conn *c, const uint8_t hash[SHA256_BYTES]);
-/* Something that goes on for long, by leave of a token (false: there is none any more): `ended` is
- * called when the token is no more, once, from inside the upstream's callbacks. Zeroed at first;
- * list_remove() of `node` takes it back. */
+/* The same, as far as is known now. */
+bool access_knows(const struct gateway *gw, const uint8_t hash[SHA256_BYTES]);
+/* Something that goes on for long, by leave of what was so when it began. `may` says whether it
+ * still is, and is asked when it is handed over (the result), and again when the tokens or the
+ * sites have changed; when it is not, `ended` is called, once, from inside the upstream's callbacks
+ * or the sweep. Zeroed at first; list_remove() of `node` takes it back. */
 struct access_hold {
     struct list node;
-    uint8_t hash[SHA256_BYTES];
+    bool (*may)(struct access_hold *hold);
     void (*ended)(struct access_hold *hold);
 };
 bool access_hold(struct gateway *gw, struct access_hold *hold);
 /* For WHO_UNKNOWN: reads the tokens; the connection's requests wait. False: they must wait for what
  * is under way first, as behind conn_wait(), which was called. */
 void access_wait(struct conn *c);
+/* What WHO_UNKNOWN comes to where nothing can be waited for; others as they are. */
+struct who access_settle(struct conn *c, struct who who);
 /* A request was decided: the next one that needs it is looked for anew. */
 void access_decided(struct conn *c);
 /* How many there are, as far as is known. */
 size_t access_token_count(const struct gateway *gw);
 /* Nobody has a token and this client needs none: what it sends and has not even the form of one is
  * passed over, since programs that always send something are to work against such a system. */
-bool access_is_open(struct conn *c);
+bool access_is_open(struct conn *c, bool for_itself);
 const struct access_options *access_options_of(const struct gateway *gw);
 
 /* ---- commands (access_command.c) ---- */

@@ -204,6 +204,7 @@ static void run_ready(struct http2_conn *h2) {
 static void complete(struct place *p) {
     list_push_back(&p->h2->ready, &p->ready_node);
     run_ready(p->h2);
+    p->plan.late |= p->head != NULL;
 }
 
 static const char *malformed_code(int status) {
@@ -245,6 +246,7 @@ static void *on_head(void *ctx, struct http2_stream *st, const struct http_head 
     } else if (head->expect_continue) {
         run(p);
     }
+    p->plan.late |= p->head != NULL;
     return p;
 }
 

@@ -1,6 +1,8 @@
 /* Who may use which route, and pages of which origins may ask (CORS). */
+#include <arpa/inet.h>
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
@@ -35,6 +37,56 @@ static struct slice bearer_of(struct slice value) {
     return text;
 }
 
+/* The host without its port. */
+static struct slice name_of(struct slice host) {
+    bool literal = host.size > 0 && host.data[0] == '[';
+    const uint8_t *end = host.size > 0 ? memchr(host.data, literal ? ']' : ':', host.size) : NULL;
+    return end ? slice_of(host.data, (size_t)(end - host.data) + literal) : host;
+}
+
+/* Whether nobody but this machine can have the name: no host at all, localhost and what is below
+ * it (RFC 6761 section 6.3), a loopback address, or a name without a dot, which the network that
+ * the machine is in gives out. */
+static bool is_name_here(struct slice host) {
+    static const char below[] = ".localhost";
+    char text[INET_ADDRSTRLEN];
+    uint8_t ip[4];
+    struct slice name = name_of(host);
+    size_t n = sizeof below - 1;
+    if (slice_equal_str(name, "[::1]") || slice_equal_str(name, "[::]"))
+        return true;
+    if (name.size == 0 || (name.data[0] != '[' && !memchr(name.data, '.', name.size)))
+        return true;
+    if (name.size > n && slice_equal_nocase(slice_of(name.data + name.size - n, n), below))
+        return true;
+    if (name.size >= sizeof text)
+        return false;
+    memcpy(text, name.data, name.size);
+    text[name.size] = 0;
+    return inet_pton(AF_INET, text, ip) == 1 && (ip[0] == 127 || get_u32le(ip) == 0);
+}
+
+/* Whether a page of another site embeds it (an image, a script): it may not read what it gets, but
+ * sees whether there is something, and runs a script. Who follows a link wants it. */
+static bool is_embedded_elsewhere(const struct gateway *gw, const struct http_head *head) {
+    const struct slice *site = http_find_header(head, "Sec-Fetch-Site");
+    const struct slice *dest = http_find_header(head, "Sec-Fetch-Dest");
+    return site && slice_equal_str(*site, "cross-site") &&
+           !(dest && slice_equal_str(*dest, "document")) && !http_cors_origin(gw, head);
+}
+
+/* Whether a client of this machine asks for itself. A page from anywhere, whose own name was made
+ * to resolve to this machine, is asked for under that name (DNS rebinding); a proxy asks for its
+ * clients, and says so. */
+static bool is_for_itself(const struct gateway *gw, const struct http_head *head) {
+    static const char *const names[] = {"X-Forwarded-For", "Forwarded", "X-Real-IP"};
+    for (size_t i = 0; i < head->header_count; i++)
+        for (size_t n = 0; n < ARRAY_COUNT(names); n++)
+            if (slice_equal_nocase(head->headers[i].name, names[n]))
+                return false;
+    return is_name_here(head->host) && !is_embedded_elsewhere(gw, head);
+}
+
 struct who http_who(struct conn *c, const struct http_head *head) {
     bool many;
     if (!c->gw->access)
@@ -42,12 +94,13 @@ struct who http_who(struct conn *c, const struct http_head *head) {
     const struct slice *value = find_authorization(head, &many);
     if (many)
         return (struct who){.kind = WHO_NOBODY};
-    if (!value)
-        return access_anonymous(c);
-    struct slice text = bearer_of(*value);
-    if (!access_text_ok(text) && access_is_open(c))
-        return access_anonymous(c);
-    return access_secret(c, text, NULL);
+    struct slice text = value ? bearer_of(*value) : slice_of(NULL, 0);
+    if (access_text_ok(text))
+        return access_secret(c, text, NULL);
+    bool for_itself = is_for_itself(c->gw, head);
+    if (value && !access_is_open(c, for_itself))
+        return (struct who){.kind = WHO_NOBODY};
+    return access_anonymous(c, for_itself);
 }
 
 /* ---- what of -----------------------------------------------------------------------------------
@@ -101,10 +154,10 @@ struct rules {
     struct client_limits **limits;
 };
 
-static struct rules rules_of(struct gateway *gw, const struct http_head *head) {
+static struct rules rules_of(struct gateway *gw, struct slice host) {
     const struct access_options *o = access_options_of(gw);
     struct site_set *set = site_set_now(gw);
-    const struct site *site = set ? site_set_find(set, head->host) : NULL;
+    const struct site *site = set ? site_set_find(set, host) : NULL;
     const struct site_deploy *d = site ? site->shown : NULL;
     if (d && d->manifest.access.size > 0)
         return (struct rules){.access = d->access, .limits = d->limits};
@@ -143,14 +196,19 @@ static void need_token(struct http_plan *plan, const char *why) {
 static void decide_visitor(struct http_plan *plan, struct conn *c, const struct http_head *head,
                            struct slice subject, bool prefix) {
     uint32_t wait_ms = 0;
-    struct rules rules = rules_of(c->gw, head);
+    bool again = plan->late; /* it was counted */
+    struct rules rules = rules_of(c->gw, head->host);
     const struct site_rule *rule = visitor_rule(rules.access, plan->route->access, subject, prefix);
     struct client_limits *limits =
         rule && rules.limits ? rules.limits[rule - rules.access->rules] : NULL;
-    if (!rule) {
+    if (!rule && access_is_here(c) && !is_for_itself(c->gw, head)) {
+        need_token(plan,
+                   "asked for by another name, a proxy or a page elsewhere, this needs a token");
+    } else if (!rule) {
         need_token(plan, "this needs a token");
-    } else if (limits && !client_limits_request(limits, stream_peer_ip(c->stream),
-                                                gateway_now_ms(c->gw), &wait_ms)) {
+    } else if (limits && !again &&
+               !client_limits_request(limits, stream_peer_ip(c->stream), gateway_now_ms(c->gw),
+                                      &wait_ms)) {
         METRIC_ADD(&c->gw->metrics, http_limited_total, 1);
         http_plan_refuse(plan, 429, "rate_limited",
                          "there are too many of these from this address");
@@ -174,7 +232,14 @@ static void decide(struct http_plan *plan, struct conn *c, const struct http_hea
     buf_fini(&subject);
 }
 
+static void refuse_unavailable(struct http_plan *plan) {
+    http_plan_refuse(plan, 503, "unavailable",
+                     "the tokens cannot be read: is there a majority of nodes?");
+    plan->retry_after_ms = 500;
+}
+
 bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_head *head) {
+    plan->late = false;
     if (!plan->route || plan->route->access == ACCESS_PUBLIC)
         return true;
     struct who who = http_who(c, head);
@@ -188,9 +253,7 @@ bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_
         need_token(plan, "the token is wrong, expired or revoked");
         break;
     case WHO_UNAVAILABLE:
-        http_plan_refuse(plan, 503, "unavailable",
-                         "the tokens cannot be read: is there a majority of nodes?");
-        plan->retry_after_ms = 500;
+        refuse_unavailable(plan);
         break;
     case WHO_ANONYMOUS:
     case WHO_TOKEN:
@@ -199,6 +262,52 @@ bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_
     }
     access_decided(c);
     return true;
+}
+
+void http_plan_access_again(struct http_plan *plan, struct conn *c, const struct http_head *head) {
+    if (!plan->route || plan->route->access == ACCESS_PUBLIC || !c->gw->access)
+        return;
+    struct who who = access_settle(c, http_who(c, head));
+    switch (who.kind) {
+    case WHO_ANONYMOUS:
+        decide(plan, c, head, &who);
+        break;
+    case WHO_NOBODY:
+        need_token(plan, "the token was revoked, or has expired");
+        break;
+    case WHO_UNAVAILABLE:
+        refuse_unavailable(plan);
+        break;
+    default:
+        break; /* what a token may do never changes */
+    }
+}
+
+/* ---- what goes on for long ---------------------------------------------------------------------
+ */
+
+bool http_leave_take(struct http_leave *l, struct conn *c, const struct http_head *head) {
+    bool many;
+    const struct slice *value = find_authorization(head, &many);
+    struct slice text = value ? bearer_of(*value) : slice_of(NULL, 0);
+    if (!c->gw->access)
+        return false;
+    l->by_token = access_text_ok(text);
+    if (l->by_token)
+        sha256_of(text, l->token);
+    l->for_itself = is_for_itself(c->gw, head);
+    l->host = head->host;
+    return l->by_token || !l->for_itself || !access_is_here(c) || access_options_of(c->gw)->require;
+}
+
+bool http_leave_reads(const struct http_leave *l, struct conn *c, struct slice text, bool prefix) {
+    if (l->by_token)
+        return access_knows(c->gw, l->token);
+    /* Who is trusted, or not known for the moment, stays. */
+    if (access_anonymous(c, l->for_itself).kind != WHO_ANONYMOUS)
+        return true;
+    const struct site_access *rules = rules_of(c->gw, l->host).access;
+    return visitor_rule(rules, ACCESS_READ_PREFIX, text, prefix) != NULL;
 }
 
 /* ---- CORS --------------------------------------------------------------------------------------

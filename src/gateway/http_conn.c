@@ -111,7 +111,7 @@ static const struct http_sink http1_sink = {
     .unsent = sink_unsent,
 };
 
-static void run(struct http_conn *hc, const struct http_head *head, const struct http_plan *plan,
+static void run(struct http_conn *hc, const struct http_head *head, struct http_plan *plan,
                 struct slice body, bool keep_alive) {
     struct http_request *r = xcalloc(1, sizeof *r);
     uint32_t requests_max = hc->conn.gw->options.http_requests_max;
@@ -164,6 +164,7 @@ static void expect_body(struct http_conn *hc, struct slice head_bytes, const str
     hc->head = xmalloc(sizeof *hc->head);
     CHECK(http1_parse_head(buf_slice(&hc->head_bytes), 0, hc->head, NULL) > 0);
     hc->plan = xmemdup(plan, sizeof *plan);
+    hc->plan->late = true;
     if (plan->rest.size > 0)
         hc->plan->rest.data = hc->head_bytes.data + (plan->rest.data - head_bytes.data);
     hc->state = http_plan_wants_body(plan) ? HTTP_STATE_BODY : HTTP_STATE_DISCARD;

@@ -2,6 +2,36 @@
 #include "base/num.h"
 #include "gateway/http_conn.h"
 
+/* Behind the quote that ends the string, or the end of the text. */
+static const uint8_t *skip_string(const uint8_t *at, const uint8_t *end) {
+    while (at < end) {
+        const uint8_t *quote = memchr(at, '"', (size_t)(end - at));
+        if (!quote)
+            return end;
+        size_t escapes = 0;
+        while (quote - escapes > at && quote[-1 - (ptrdiff_t)escapes] == '\\')
+            escapes++;
+        at = quote + 1;
+        if (escapes % 2 == 0)
+            return at;
+    }
+    return end;
+}
+
+/* Each value but the first stands behind one of these. */
+bool http_json_is_moderate(struct slice text) {
+    size_t count = 1;
+    const uint8_t *at = text.data, *end = text.data + text.size;
+    while (at < end && count <= HTTP_JSON_VALUES_MAX) {
+        uint8_t c = *at++;
+        if (c == '"')
+            at = skip_string(at, end);
+        else
+            count += c == ',' || c == '[' || c == '{';
+    }
+    return count <= HTTP_JSON_VALUES_MAX;
+}
+
 bool http_item_u64(const struct reply_item *item, uint64_t *ret_value) {
     if (item->type == ':' && item->integer >= 0) {
         *ret_value = (uint64_t)item->integer;

@@ -1,8 +1,13 @@
-/* Neutral replies (base/reply.h) taken apart and written as JSON. */
+/* Neutral replies (base/reply.h) taken apart and written as JSON; and what bodies of JSON may be.
+ */
 #pragma once
 #include "base/reply.h"
 #include "proto/json_out.h"
 
+enum { HTTP_JSON_VALUES_MAX = 1 << 21 };
+/* Whether a text in JSON has at most so many values, told without parsing it: a parsed value takes
+ * up to eighty times the memory of its text. For bodies that may be large. */
+bool http_json_is_moderate(struct slice text);
 /* Numbers in rows of a reply, as integers or as decimal text. */
 bool http_item_u64(const struct reply_item *item, uint64_t *ret_value);
 /* Takes an array of at least `count` plain items off the front of *reply. */

@@ -18,6 +18,7 @@
 #include "base/num.h"
 #include "base/reader.h"
 #include "base/reply.h"
+#include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/pack.h"
 #include "proto/json_out.h"
@@ -346,6 +347,10 @@ static json_t *take_body(struct http_request *r, const struct http_input *in) {
     json_error_t error;
     if (!http_check_query(r, in, ""))
         return NULL;
+    if (!http_json_is_moderate(in->body)) {
+        answer_error(r, 413, slice_str("ERR the body has too many values"), NULL);
+        return NULL;
+    }
     json_t *body = json_loadb((const char *)in->body.data, in->body.size, JSON_ALLOW_NUL, &error);
     if (body && json_is_array(body) && json_array_size(body) > 0)
         return body;

@@ -11,6 +11,8 @@
 #include "proto/idempotency.h"
 
 enum {
+    /* Before the Idempotency-Keys of visitors: no key that a client can send begins with it. */
+    VISITORS_KEY = 1,
     /* The body of a request that is refused or takes none is read and thrown away up to here, so
      * that the connection lives on. */
     DISCARD_BYTES_MAX = 64 * 1024,
@@ -106,6 +108,9 @@ static bool take_idempotency_key(struct http_request *r, const struct http_head 
                              (int)IDEMPOTENCY_KEY_BYTES_MAX);
             return false;
         }
+        /* What anybody may send must not get into the way of who has credentials. */
+        if (http_who(r->base.conn, head).kind == WHO_ANONYMOUS)
+            buf_append_u8(&r->once, VISITORS_KEY);
         buf_append(&r->once, key, size);
     }
     return true;
@@ -167,8 +172,8 @@ static bool within_rate(struct http_request *r) {
     return false;
 }
 
-void http_plan_run(const struct http_plan *plan, struct http_request *r,
-                   const struct http_head *head, struct slice body) {
+void http_plan_run(struct http_plan *plan, struct http_request *r, const struct http_head *head,
+                   struct slice body) {
     static const char *const versions[] = {"1.0", "1.1", "2.0"};
     struct conn *c = r->base.conn;
     r->note =
@@ -176,6 +181,8 @@ void http_plan_run(const struct http_plan *plan, struct http_request *r,
     r->cors = plan->cors;
     if (!within_rate(r))
         return;
+    if (plan->late)
+        http_plan_access_again(plan, c, head);
     r->route = plan->route;
     if (plan->route && plan->route->access == ACCESS_COMMANDS)
         r->who = http_who(c, head);

@@ -48,6 +48,7 @@ struct http_plan {
     uint32_t retry_after_ms;
     bool as_error;    /* the detail stands in "error" too, where clients of /v1/redis look */
     bool preflight;   /* of CORS: the 204 says what may be asked */
+    bool late;        /* who may was decided a while before the request is run: look again */
     const char *cors; /* "*", or the page's origin, which may see the answer; NULL: none */
 };
 
@@ -56,8 +57,21 @@ void http_plan_make(struct http_plan *plan, struct gateway *gw, const struct htt
  * False: it is not known yet; the connection was told to wait, and the same is to be asked again.
  */
 bool http_plan_access(struct http_plan *plan, struct conn *c, const struct http_head *head);
+/* The same when it was let through with its head and is run later: a body may take hours, and a
+ * token that was taken back meanwhile must not write any more. Nothing is waited for or counted. */
+void http_plan_access_again(struct http_plan *plan, struct conn *c, const struct http_head *head);
 /* Who has sent this head. */
 struct who http_who(struct conn *c, const struct http_head *head);
+/* By whose leave something goes on for long, behind the answer's head. */
+struct http_leave {
+    bool by_token, for_itself;
+    uint8_t token[SHA256_BYTES];
+    struct slice host; /* that rules for visitors go by */
+};
+/* The host borrows from the head. False: by leave of nothing that could change. */
+bool http_leave_take(struct http_leave *l, struct conn *c, const struct http_head *head);
+/* Whether a key, or all keys with a prefix, may be read still. */
+bool http_leave_reads(const struct http_leave *l, struct conn *c, struct slice text, bool prefix);
 /* The origin as it stands in the answer, when pages from there may ask. */
 const char *http_cors_origin(const struct gateway *gw, const struct http_head *head);
 void http_cors_headers(struct http_request *r);
@@ -75,8 +89,8 @@ bool http_plan_wants_body(const struct http_plan *plan);
 void http_request_begin(struct http_request *r, struct conn *c, enum http_version version,
                         const struct http_head *head, const struct http_sink *sink);
 /* Runs the route's handler, or answers the refusal. May free r. */
-void http_plan_run(const struct http_plan *plan, struct http_request *r,
-                   const struct http_head *head, struct slice body);
+void http_plan_run(struct http_plan *plan, struct http_request *r, const struct http_head *head,
+                   struct slice body);
 /* Every answer passes here once, complete or aborted, right before its request is freed: the place
  * for what is said of each (counters; r has method, version, status, sent_bytes). */
 void http_request_over(struct http_request *r);

@@ -20,6 +20,7 @@
 
 #include "base/num.h"
 #include "base/reader.h"
+#include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_txn.h"
 #include "gateway/pack.h"
@@ -400,6 +401,11 @@ void http_txn_post(struct http_request *r, const struct http_input *in) {
     json_error_t error;
     if (!http_check_query(r, in, ""))
         return;
+    if (!http_json_is_moderate(in->body)) {
+        http_problem(r, &(struct http_problem){.status = 413, .code = "too_large"},
+                     "the body has more than %d values", (int)HTTP_JSON_VALUES_MAX);
+        return;
+    }
     json_t *root = json_loadb((const char *)in->body.data, in->body.size,
                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!root) {

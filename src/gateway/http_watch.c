@@ -14,6 +14,7 @@
 
 #include "base/num.h"
 #include "gateway/http_routes.h"
+#include "gateway/http_sink.h"
 #include "gateway/pack.h"
 #include "gateway/watch_hub.h"
 #include "proto/sse.h"
@@ -32,16 +33,17 @@ enum watch_phase { PHASE_FIRST, PHASE_STATE, PHASE_CATCH_UP, PHASE_LIVE };
 struct http_watch {
     struct watcher watcher;
     struct http_request *r;
-    struct watch_filter filter; /* text is r->key */
+    struct watch_filter filter; /* text is in r->key */
     enum watch_phase phase;
     bool resumes;    /* the client said where it is */
     bool told_state; /* a reset is to be followed by progress when all was told */
     uint64_t min_index;
     unsigned failed;
-    bool by_token;
-    struct access_hold hold; /* of its token, then */
-    struct buf after;        /* where the state goes on */
-    uint64_t base;           /* of the state: changes behind this revision come after its pages */
+    bool on_leave;           /* that can end: */
+    struct http_leave leave; /* host is in r->key, behind the text */
+    struct access_hold hold;
+    struct buf after; /* where the state goes on */
+    uint64_t base;    /* of the state: changes behind this revision come after its pages */
     struct upstream_request read;
     bool reading;
 };
@@ -177,6 +179,11 @@ static void ended(struct watcher *watcher) {
     finish(CONTAINER_OF(watcher, struct http_watch, watcher));
 }
 
+static bool may_go_on(struct access_hold *hold) {
+    struct http_watch *w = CONTAINER_OF(hold, struct http_watch, hold);
+    return http_leave_reads(&w->leave, w->r->base.conn, w->filter.text, !w->filter.key);
+}
+
 static void on_revoked(struct access_hold *hold) {
     finish(CONTAINER_OF(hold, struct http_watch, hold));
 }
@@ -310,8 +317,9 @@ static void first_answer(struct http_request *r, enum upstream_outcome outcome, 
     buf_fini(&retry);
     w->phase = PHASE_CATCH_UP;
     w->min_index = watch_index(page.upto);
+    w->hold.may = may_go_on;
     w->hold.ended = on_revoked;
-    if ((w->by_token && !access_hold(gateway_of(w), &w->hold)) || !take_changes(w, &page))
+    if ((w->on_leave && !access_hold(gateway_of(w), &w->hold)) || !take_changes(w, &page))
         finish(w);
 }
 
@@ -378,6 +386,18 @@ static bool take_filter(struct http_request *r, const struct http_input *in, str
     return true;
 }
 
+/* What has to be known of the head as long as the stream goes on. */
+static void take_leave(struct http_watch *w, const struct http_head *head) {
+    struct buf *kept = &w->r->key;
+    size_t text_bytes = kept->size;
+    w->on_leave = http_leave_take(&w->leave, w->r->base.conn, head);
+    if (!w->on_leave || w->leave.by_token)
+        return;
+    buf_append_slice(kept, head->host);
+    w->filter.text = slice_of(kept->data, text_bytes);
+    w->leave.host = slice_of(kept->data + text_bytes, kept->size - text_bytes);
+}
+
 void http_watch_get(struct http_request *r, const struct http_input *in) {
     struct http_watch *w = xcalloc(1, sizeof *w);
     r->data = w;
@@ -389,14 +409,8 @@ void http_watch_get(struct http_request *r, const struct http_input *in) {
     if (!http_check_query(r, in, "prefix,key,since,values") || !take_filter(r, in, w) ||
         !take_position(r, in, w))
         return;
-    const struct slice *authorization = http_find_header(in->head, "Authorization");
-    if (r->base.conn->gw->access && authorization && authorization->size > ACCESS_TEXT_BYTES) {
-        sha256_of(slice_of(authorization->data + authorization->size - ACCESS_TEXT_BYTES,
-                           ACCESS_TEXT_BYTES),
-                  w->hold.hash);
-        w->by_token = true;
-    }
     struct buf packed;
+    take_leave(w, in->head);
     pack_changes(w, &packed);
     http_submit(r, UPSTREAM_READ, &packed, first_answer);
 }

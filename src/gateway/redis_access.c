@@ -10,12 +10,16 @@
 
 struct who redis_who(struct redis_conn *rc) {
     if (!rc->authenticated)
-        return access_anonymous(&rc->conn);
+        return access_anonymous(&rc->conn, true);
     struct who who = access_hash(&rc->conn, rc->token);
     if (who.kind ==
         WHO_NOBODY) /* revoked or expired; what the address alone may is not given back */
         who.kind = WHO_ANONYMOUS;
     return who;
+}
+
+bool redis_is_stranger(const struct redis_conn *rc) {
+    return rc->conn.gw->access && !rc->authenticated && access_needs_login(&rc->conn);
 }
 
 /* The names that the token's user goes by. */
@@ -39,7 +43,7 @@ enum who_kind redis_log_in(struct redis_conn *rc, const struct slice *user, stru
         return who.kind;
     }
     /* Where nobody has a token and none is needed: as a Redis without a password. */
-    bool open = !rc->authenticated && !access_text_ok(password) && access_is_open(&rc->conn);
+    bool open = !rc->authenticated && !access_text_ok(password) && access_is_open(&rc->conn, true);
     if (who.kind == WHO_NOBODY && open)
         return !user ? WHO_ANONYMOUS : slice_equal_str(*user, "default") ? WHO_TRUSTED : WHO_NOBODY;
     return who.kind;

@@ -343,6 +343,7 @@ static size_t redis_parse(struct conn *c, struct slice in) {
     size_t total = 0;
     while (total < in.size && conn_may_parse(c)) {
         size_t used = 0;
+        rc->parser.stranger = redis_is_stranger(rc); /* AUTH may have come */
         switch (resp_parse(&rc->parser, slice_of(in.data + total, in.size - total), &used)) {
         case RESP_MORE:
             return total;

@@ -126,6 +126,8 @@ void redis_error_arity(struct buf *out, const char *command, const char *sub);
 
 /* redis_access.c: who the connection's client is. */
 struct who redis_who(struct redis_conn *rc);
+/* Whether it must log in and has not. */
+bool redis_is_stranger(const struct redis_conn *rc);
 /* Whether it may. False: it must wait (*ret_wait), or the error is in `out`. */
 bool redis_may(struct redis_conn *rc, const struct command *cmd, const struct argv *args,
                struct buf *out, bool *ret_wait);

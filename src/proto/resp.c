@@ -212,6 +212,8 @@ static enum resp_result take_count(struct resp_parser *p, struct slice in) {
     int64_t count;
     if (!num_parse_i64(line, &count) || count > p->limits.args_max)
         return fail(p, invalid);
+    if (p->stranger && count > RESP_STRANGER_ARGS_MAX)
+        return fail(p, "unauthenticated multibulk length");
     p->args_left = count > 0 ? count : 0;
     return RESP_COMMAND;
 }
@@ -234,6 +236,8 @@ static enum resp_result take_bulk_header(struct resp_parser *p, struct slice in)
     int64_t bytes;
     if (!num_parse_i64(line, &bytes) || bytes < 0 || bytes > p->limits.bulk_bytes_max)
         return fail(p, invalid);
+    if (p->stranger && bytes > RESP_STRANGER_BULK_BYTES_MAX)
+        return fail(p, "unauthenticated bulk length");
     if (p->at + (uint64_t)bytes + 2 > p->limits.command_bytes_max)
         return fail(p, "too big command");
     p->bulk_bytes = bytes;

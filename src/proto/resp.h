@@ -18,10 +18,14 @@ struct resp_limits {
     uint64_t command_bytes_max;
 };
 
+/* Of who has not logged in and must, as in Redis 7.2: enough for AUTH and HELLO. */
+enum { RESP_STRANGER_ARGS_MAX = 10, RESP_STRANGER_BULK_BYTES_MAX = 16 * 1024 };
+
 /* State of the command being read. Offsets are relative to the command's first byte, so that the
  * caller may move its buffer. */
 struct resp_parser {
     struct resp_limits limits;
+    bool stranger;      /* may be changed between commands: RESP_STRANGER_... hold too */
     size_t at;          /* bytes of the command understood so far */
     size_t scanned;     /* bytes behind `at` in which no line end was found */
     int64_t args_left;  /* -1: header not yet seen */

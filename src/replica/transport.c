@@ -154,6 +154,21 @@ static bool sender_is_newer(struct transport *t, const struct wire_hello *hello)
     return true;
 }
 
+/* Over TLS: why this end may not greet as that node, or NULL. A member can have moved, but only its
+ * own machine may say so: else whoever holds any key of the authority could take its place. */
+static const char *greeting_wrong(const struct inbound *c, uint64_t node_id, const char *address) {
+    struct membership m;
+    if (!tls_is(c->stream))
+        return NULL;
+    if (!tls_peer_is_at(c->stream, address))
+        return "its certificate is not for the host of the address that it gives";
+    node_membership(c->owner->node, &m);
+    const struct member *member = membership_find(&m, node_id);
+    if (member && !tls_peer_is_at(c->stream, member->address))
+        return "its certificate is not for the host that this member has been at";
+    return NULL;
+}
+
 static void inbound_greet(struct inbound *c, struct slice payload) {
     struct transport *t = c->owner;
     struct wire_hello hello;
@@ -168,8 +183,9 @@ static void inbound_greet(struct inbound *c, struct slice payload) {
     }
     char address[MEMBER_ADDRESS_BYTES_MAX] = "";
     memcpy(address, hello.address.data, hello.address.size);
-    if (tls_is(c->stream) && !tls_peer_is_at(c->stream, address)) {
-        inbound_bad(c, "its certificate is not for the host of the address that it gives");
+    const char *wrong = greeting_wrong(c, hello.node_id, address);
+    if (wrong) {
+        inbound_bad(c, wrong);
         return;
     }
     if (!sender_is_newer(t, &hello)) {

@@ -92,6 +92,7 @@ static bool take_cors(struct access_setup *a, const struct option_list *origins)
 bool access_setup_init(struct access_setup *a, const struct server_options *o) {
     a->options.require = o->require_auth;
     a->options.on = o->auth || o->require_auth;
+    a->options.insecure = o->insecure;
     return take_admin(a, o->admin_token_file) && take_site(a, o->anonymous_access) &&
            take_cors(a, &o->cors_origin);
 }

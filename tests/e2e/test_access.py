@@ -149,6 +149,27 @@ def test_a_site_brings_its_rules(closed, tmp_path):
     (site / "_access").write_text("read shop/*\nsteal box/*\n")
     _, err = cli(*words, token=ci, code=1)
     assert "_access: line 2" in err
+    # What a deploy takes back ends for those who are here, too, and for nobody else.
+    with closed.socket("http") as kept, closed.socket("http") as taken:
+        for stream, prefix in ((kept, "shop/old/"), (taken, "shop/")):
+            stream.sendall(f"GET /v1/watch?prefix={prefix} HTTP/1.1\r\nHost: shop.test\r\n\r\n".encode())
+            assert stream.recv(4096).startswith(b"HTTP/1.1 200")
+        (site / "_access").write_text("read shop/old/*\n")
+        cli(*words, token=ci)
+        assert received(taken, b"0\r\n\r\n")
+        assert closed.http("PUT", "/v1/kv/shop/old/a", b"1", bearer(closed.admin)).status == 201
+        assert b"0\r\n\r\n" not in received(kept, b"shop/old/a")
+        assert closed.http("GET", "/v1/watch?prefix=shop/", headers=shop).status == 401
+
+
+def received(stream, until):
+    """What comes, to these bytes."""
+    got = b""
+    while until not in got:
+        more = stream.recv(4096)
+        assert more, got
+        got += more
+    return got
 
 
 def test_other_origins(closed):

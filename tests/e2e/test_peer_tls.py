@@ -1,9 +1,12 @@
 """TLS between nodes: `cotidal cert`, three nodes and a web server over it, failover, and who is refused."""
 
+import contextlib
 import os
 import re
 import signal
+import ssl
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -144,6 +147,25 @@ def test_strangers_are_refused(secured):
     for member in status["members"]:
         if member["role"] != "voter":
             cotidal("member", "remove", member["id"], "--to", node.url())
+
+
+def test_a_key_does_not_speak_for_a_member_elsewhere(secured):
+    """Who has some key of the authority (a web server's, say) cannot take a member's place by saying that it has moved."""
+    ca = secured.folder / "ca"
+    cotidal("cert", "node", "web.example", "--ca", ca, "--out", ca)
+    node, member = secured.nodes[0], secured.nodes[1]
+    context = ssl.create_default_context(cafile=ca / "ca.pem")
+    context.load_cert_chain(ca / "web.example.pem", ca / "web.example.key")
+    context.set_alpn_protocols(["cotidal"])
+    cluster, address = bytes.fromhex(node.status()["cluster"]), b"web.example:7070"
+    hello = struct.pack("<BHQ16sQQI", 1, 5, int(member.id), cluster, 1 << 40, 1, len(address)) + address
+    with node.socket("peer") as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
+        s.sendall(b"CTR1" + struct.pack("<I", len(hello)) + hello)
+        with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
+            assert s.recv(1) == b""
+    eventually(lambda: "not for the host that this member has been at" in node.log())
+    peers = {str(m["id"]): m["peer"] for m in node.status()["members"]}
+    assert peers[member.id] == member.addresses["peer"]
 
 
 def test_reload(secured):

@@ -2,6 +2,7 @@
  * other-prefix credentials. A route or command that the tables here do not know fails the test. */
 #include "base/log.h"
 #include "gateway/access.h"
+#include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "http_client.h"
 
@@ -321,6 +322,65 @@ static void test_new_and_revoked(void **state) {
     end(&f);
 }
 
+static void revoke(struct fixture *f, enum credential which) {
+    struct fake_stream *s = local_http(f);
+    char request[128];
+    snprintf(request, sizeof request, "DELETE /_/tokens/%s" HOST "\r\n", f->ids[which]);
+    expect(f->b, s, request, 204, NULL);
+    bench_hang_up(f->b, s);
+    poll_tokens(f);
+}
+
+/* Its head came while the token was one: that does not keep the door open for the body. */
+static void test_revoked_while_the_body_comes(void **state) {
+    static const char *const heads[] = {"PUT /v1/kv/mine/late" HOST, "POST /v1/redis" HOST,
+                                        "DELETE /v1/kv/mine/kept" HOST};
+    struct fixture f;
+    char request[256];
+    (void)state;
+    begin(&f);
+    struct fake_stream *l = local_http(&f), *s[ARRAY_COUNT(heads)];
+    expect(f.b, l, BODY("PUT", "/v1/kv/mine/kept", "1", "1"), 201, NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(heads); i++) {
+        s[i] = bench_http(f.b);
+        snprintf(request, sizeof request,
+                 "%sAuthorization: Bearer %s\r\nContent-Length: 27\r\n\r\n[\"SET\",\"mine",
+                 heads[i], f.texts[WRITER]);
+        bench_feed(f.b, s[i], slice_str(request), SIZE_MAX);
+        assert_int_equal(s[i]->written.size, 0);
+    }
+    revoke(&f, WRITER);
+    for (size_t i = 0; i < ARRAY_COUNT(heads); i++)
+        expect(f.b, s[i], "/late\",\"12345\"]", 401, "revoked");
+    expect(f.b, l, GET("/v1/kv/mine/late"), 404, NULL);
+    expect(f.b, l, GET("/v1/kv/mine/kept"), 200, NULL);
+    /* Others are let through as they were, and visitors are counted once. */
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES];
+    assert_true(site_access_parse(slice_str("write box/* rate=1/s\n"), &site, error));
+    f.options.site = &site;
+    struct client_limits **limits = client_limits_of_rules(&site);
+    f.options.site_limits = limits;
+    struct fake_stream *v = bench_http(f.b);
+    bench_feed(f.b, v, slice_str("PUT /v1/kv/box/a" HOST "Content-Length: 2\r\n\r\n1"), SIZE_MAX);
+    expect(f.b, v, "2", 201, NULL);
+    snprintf(request, sizeof request,
+             "PUT /v1/kv/any" HOST "Authorization: Bearer %s\r\nContent-Length: 2\r\n\r\n1",
+             f.texts[ADMIN]);
+    bench_feed(f.b, v, slice_str(request), SIZE_MAX);
+    expect(f.b, v, "2", 201, NULL);
+    /* A rule that is taken back is, too. */
+    f.b->now_ms += 1000;
+    bench_feed(f.b, v, slice_str("PUT /v1/kv/box/a" HOST "Content-Length: 2\r\n\r\n1"), SIZE_MAX);
+    f.options.site = NULL;
+    expect(f.b, v, "2", 401, NULL);
+    end(&f);
+    for (size_t i = 0; i < site.rule_count; i++)
+        client_limits_free(limits[i]);
+    free(limits);
+    site_access_fini(&site);
+}
+
 /* The secret is nowhere but in the answer. */
 static void test_listing(void **state) {
     struct fixture f;
@@ -394,6 +454,23 @@ static void test_unavailable(void **state) {
     end(&f);
 }
 
+/* The operator's own token, from a file, is one that exists. */
+static void test_admin_of_the_operator(void **state) {
+    struct fixture f = {.options = {.insecure = true, .has_admin = true}};
+    const struct gateway_options options = {.access = &f.options};
+    char field[256];
+    (void)state;
+    sha256_of(slice_str(WRONG_TEXT), f.options.admin);
+    f.b = bench_new(&options);
+    assert_int_equal(with(&f, "GET /v1/kv/a", ""), 401);
+    snprintf(field, sizeof field, "Authorization: Bearer %s\r\n", WRONG_TEXT);
+    assert_int_equal(with(&f, "GET /v1/kv/a", field), 404);
+    struct fake_stream *s = bench_redis(f.b);
+    bench_talk(f.b, s, "GET a\r\n", NOAUTH);
+    bench_talk(f.b, s, "AUTH admin " WRONG_TEXT "\r\nSET a 1\r\n", "+OK\r\n+OK\r\n");
+    end(&f);
+}
+
 static void test_visitors(void **state) {
     static struct site_access site;
     char error[SITE_ACCESS_ERROR_BYTES];
@@ -417,6 +494,177 @@ static void test_visitors(void **state) {
     assert_int_equal(with(&f, "POST /v1/redis", ""), 401);
     end(&f);
     site_access_fini(&site);
+}
+
+static struct fake_stream *watch(struct fixture *f, const char *query, const char *fields) {
+    struct fake_stream *w = bench_http(f->b);
+    char request[512];
+    snprintf(request, sizeof request, "GET /v1/watch%s" HOST "%s\r\n", query, fields);
+    bench_feed(f->b, w, slice_str(request), SIZE_MAX);
+    assert_memory_equal(bench_received(w), "HTTP/1.1 200", 12);
+    return w;
+}
+
+static bool has_ended(struct fake_stream *w) {
+    return strstr(bench_received(w), "0\r\n\r\n") != NULL; /* its last chunk */
+}
+
+/* Streams end when what has let them in is over, whatever that was. */
+static void test_watchers_without_a_token(void **state) {
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES];
+    struct fixture f = {.options = {.insecure = true}};
+    const struct gateway_options options = {.access = &f.options};
+    (void)state;
+    f.b = bench_new(&options);
+    poll_tokens(&f);
+    struct fake_stream *open = watch(&f, "?prefix=public/", "");
+    /* Where nobody has a token, one that sends something else is not cut off for it. */
+    struct fake_stream *basic =
+        watch(&f, "",
+              "Authorization: Basic aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+              "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n");
+    poll_tokens(&f);
+    assert_false(has_ended(open));
+    assert_false(has_ended(basic));
+    /* The first token closes the system, but for what visitors may do. */
+    assert_true(site_access_parse(slice_str("read public/*\n"), &site, error));
+    f.options.site = &site;
+    make(&f, ADMIN, "{\"admin\":true}");
+    poll_tokens(&f);
+    assert_false(has_ended(open));
+    assert_true(has_ended(basic));
+    f.options.site = NULL;
+    make(&f, OTHER, "{\"read\":[\"a\"]}"); /* they are looked at with any change of the tokens */
+    poll_tokens(&f);
+    assert_true(has_ended(open));
+    end(&f);
+    site_access_fini(&site);
+}
+
+static void once(struct fixture *f, const char *path, const char *fields, int status,
+                 bool replayed) {
+    struct fake_stream *s = bench_http(f->b);
+    char request[512];
+    snprintf(request, sizeof request, "POST %s" HOST "Idempotency-Key: order-1\r\n%s\r\n", path,
+             fields);
+    struct answer a = ask(f->b, s, request);
+    if (a.status != status || (field(&a, "Idempotency-Replayed") != NULL) != replayed)
+        fail_msg("%s -> %s%s", request, a.head, a.body);
+    free(a.body);
+    bench_hang_up(f->b, s);
+}
+
+/* A visitor cannot use up the keys that others will send. */
+static void test_idempotency_keys_of_visitors(void **state) {
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES], writer[128], admin[128];
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    assert_true(site_access_parse(slice_str("incr likes/*\n"), &site, error));
+    f.options.site = &site;
+    snprintf(writer, sizeof writer, "Authorization: Bearer %s\r\n", f.texts[WRITER]);
+    snprintf(admin, sizeof admin, "Authorization: Bearer %s\r\n", f.texts[ADMIN]);
+    once(&f, "/v1/incr/likes/a", "", 200, false);
+    once(&f, "/v1/incr/likes/a", "", 200, true);
+    once(&f, "/v1/incr/likes/b", "", 422, false);
+    once(&f, "/v1/incr/mine/a", writer, 200, false);
+    once(&f, "/v1/incr/mine/a", admin, 200, true); /* with another token */
+    once(&f, "/v1/incr/likes/a", admin, 422, false);
+    end(&f);
+    site_access_fini(&site);
+}
+
+/* ---- clients of this machine that ask for others -----------------------------------------------
+ */
+
+static void expect_named(struct fixture *f, struct fake_stream *s, const char *host,
+                         const char *more, int status) {
+    char request[1024];
+    snprintf(request, sizeof request, "GET /v1/kv/public/a HTTP/1.1\r\nHost: %s\r\n%s\r\n", host,
+             more);
+    expect(f->b, s, request, status, NULL);
+}
+
+/* The name of a page from anywhere can be made to resolve to this machine, and a proxy on it makes
+ * every client one of this machine: neither is trusted for that. */
+static void test_asked_by_another_name(void **state) {
+    static const char *const here[] = {
+        "localhost",    "localhost:8080", "LocalHost", "shop.localhost:1",
+        "127.0.0.1",    "127.9.9.9:8080", "[::1]",     "[::1]:8080",
+        "0.0.0.0:8080", "[::]:80",        "db1",       "db1:8080",
+    };
+    static const char *const elsewhere[] = {
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.localhost.com",
+        "192.0.2.1",
+        "192.0.2.1:8080",
+        "[2001:db8::1]:80",
+        "evil.example.",
+        "xlocalhost.",
+        "1.0.0.127",
+        ".localhost.",
+    };
+    static const char *const proxies[] = {"X-Forwarded-For: 192.0.2.1\r\n", "x-real-ip: ::1\r\n",
+                                          "Forwarded: for=127.0.0.1\r\n"};
+    static struct site_access site;
+    char error[SITE_ACCESS_ERROR_BYTES], request[512];
+    struct fixture f = {.options = {0}};
+    const struct gateway_options options = {.access = &f.options};
+    (void)state;
+    f.b = bench_new(&options);
+    struct fake_stream *s = local_http(&f);
+    for (size_t i = 0; i < ARRAY_COUNT(here); i++)
+        expect_named(&f, s, here[i], "", 404);
+    for (size_t i = 0; i < ARRAY_COUNT(elsewhere); i++)
+        expect_named(&f, s, elsewhere[i], "", 401);
+    for (size_t i = 0; i < ARRAY_COUNT(proxies); i++)
+        expect_named(&f, s, "localhost", proxies[i], 401);
+    /* Nor is a page of another site, for what it embeds. */
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: image\r\n",
+                 401);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: iframe\r\n",
+                 401);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\n", 401);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: document\r\n",
+                 404);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Dest: empty\r\n",
+                 404);
+    expect_named(&f, s, "localhost", "Sec-Fetch-Site: none\r\nSec-Fetch-Dest: document\r\n", 404);
+    expect(f.b, s, "GET /v1/kv/a HTTP/1.0\r\n\r\n", 404, NULL);
+    s = local_http(&f);
+    expect_named(&f, s, "evil.example", "Authorization: Basic x\r\n", 401);
+    expect(f.b, s, "POST /_/tokens HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 2\r\n\r\n{}",
+           401, "by another name");
+    expect(f.b, s,
+           "POST /v1/redis HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 8\r\n\r\n[\"PING\"]",
+           401, NULL);
+    /* What everybody may see, they may; and with a token whatever it says. */
+    expect(f.b, s, "GET /_/health HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200, NULL);
+    make(&f, ADMIN, "{\"admin\":true}");
+    snprintf(request, sizeof request, "Authorization: Bearer %s\r\n", f.texts[ADMIN]);
+    expect_named(&f, s, "evil.example", request, 404);
+    /* Rules for visitors hold for them. */
+    assert_true(site_access_parse(slice_str("read public/*\n"), &site, error));
+    f.options.site = &site;
+    expect_named(&f, s, "shop.example", "", 404);
+    expect_named(&f, s, "localhost", proxies[0], 404);
+    expect(f.b, s, "GET /v1/kv/a HTTP/1.1\r\nHost: shop.example\r\n\r\n", 401, NULL);
+    end(&f);
+    site_access_fini(&site);
+    /* Who trusts the network trusts them too, as long as nothing closes it. */
+    f = (struct fixture){.options = {.insecure = true}};
+    f.b = bench_new(&options);
+    s = local_http(&f);
+    expect_named(&f, s, "db1.example", "", 404);
+    make(&f, ADMIN, "{\"admin\":true}");
+    poll_tokens(&f);
+    expect_named(&f, s, "db1.example", "", 401);
+    end(&f);
 }
 
 static void test_deployer(void **state) {
@@ -551,6 +799,14 @@ static void test_redis_users(void **state) {
                "-NOAUTH HELLO must be called with the client already authenticated, otherwise the "
                "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
                "select the RESP protocol version at the same time\r\n");
+    struct fake_stream *large = bench_redis(f.b);
+    bench_talk(f.b, large, "*3\r\n$3\r\nSET\r\n$6\r\nmine/a\r\n$16385\r\n",
+               "-ERR Protocol error: unauthenticated bulk length\r\n");
+    large = bench_redis(f.b);
+    snprintf(line, sizeof line, "AUTH %s\r\n*3\r\n$3\r\nSET\r\n$6\r\nmine/a\r\n$16385\r\n",
+             f.texts[WRITER]);
+    bench_talk(f.b, large, line, "+OK\r\n");
+    bench_hang_up(f.b, large);
     snprintf(line, sizeof line, "AUTH bob %s\r\n", f.texts[WRITER]);
     bench_talk(f.b, s, line, WRONGPASS);
     snprintf(line, sizeof line, "AUTH writer %s\r\n", f.texts[WRITER]);
@@ -633,11 +889,20 @@ static void test_commands_over_http(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),          cmocka_unit_test(test_http_credentials),
-        cmocka_unit_test(test_new_and_revoked), cmocka_unit_test(test_listing),
-        cmocka_unit_test(test_unavailable),     cmocka_unit_test(test_visitors),
-        cmocka_unit_test(test_deployer),        cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_redis_users),     cmocka_unit_test(test_commands_over_http)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_routes),
+                                       cmocka_unit_test(test_http_credentials),
+                                       cmocka_unit_test(test_new_and_revoked),
+                                       cmocka_unit_test(test_revoked_while_the_body_comes),
+                                       cmocka_unit_test(test_listing),
+                                       cmocka_unit_test(test_unavailable),
+                                       cmocka_unit_test(test_visitors),
+                                       cmocka_unit_test(test_watchers_without_a_token),
+                                       cmocka_unit_test(test_idempotency_keys_of_visitors),
+                                       cmocka_unit_test(test_asked_by_another_name),
+                                       cmocka_unit_test(test_admin_of_the_operator),
+                                       cmocka_unit_test(test_deployer),
+                                       cmocka_unit_test(test_commands),
+                                       cmocka_unit_test(test_redis_users),
+                                       cmocka_unit_test(test_commands_over_http)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* HTTP/2 at the gateway: the same routes as HTTP/1.1, streams side by side, order, bodies, limits,
  * slow readers, answers in pieces, the end. */
+#include "gateway/access.h"
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
 #include "h2_client.h"
@@ -105,6 +106,40 @@ static void test_routes(void **state) {
         assert_int_equal(b->gw->metrics.http_requests_total, 9);
         end(b, f);
     }
+}
+
+/* Who may is decided with the head, and again when the body has come. */
+static void test_closed_while_a_body_comes(void **state) {
+    struct access_options access = {.insecure = true};
+    const struct gateway_options options = {.access = &access};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = begin(b);
+    put(1, "/v1/kv/a", "in time");
+    h2_put_request(&out, 3, 0, "PUT", "/v1/kv/b", NULL);
+    h2_put_frame(&out, H2_DATA, 0, 3, slice_str("too "));
+    h2_put_request(&out, 5, 0, "DELETE", "/v1/kv/a", NULL);
+    bench_feed(b, f, buf_slice(&out),
+               SIZE_MAX); /* the tokens are looked for first: there are none */
+    buf_reset(&out);
+    take(f);
+    assert_answer(1, 201, "");
+    access.on = true;
+    h2_put_frame(&out, H2_DATA, H2_END_STREAM, 3, slice_str("late"));
+    h2_put_frame(&out, H2_DATA, H2_END_STREAM, 5, slice_str(""));
+    get(7, "/v1/kv/a");
+    send_out(b, f);
+    settle(b, f);
+    assert_answer(3, 401, NULL);
+    assert_answer(5, 401, NULL);
+    assert_answer(7, 401, NULL);
+    access.on = false;
+    get(9, "/v1/kv/a");
+    get(11, "/v1/kv/b");
+    send_out(b, f);
+    settle(b, f);
+    assert_answer(9, 200, "in time");
+    assert_answer(11, 404, NULL);
+    end(b, f);
 }
 
 /* Only the first bytes of a connection can be the preface, and only all of it. */
@@ -416,12 +451,12 @@ static void test_gateway_ends(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),       cmocka_unit_test(test_preface),
-        cmocka_unit_test(test_side_by_side), cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_time_limits),  cmocka_unit_test(test_slow_readers),
-        cmocka_unit_test(test_resets),       cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_half_closed),  cmocka_unit_test(test_requests_max),
-        cmocka_unit_test(test_gateway_ends),
+        cmocka_unit_test(test_routes),       cmocka_unit_test(test_closed_while_a_body_comes),
+        cmocka_unit_test(test_preface),      cmocka_unit_test(test_side_by_side),
+        cmocka_unit_test(test_bodies),       cmocka_unit_test(test_time_limits),
+        cmocka_unit_test(test_slow_readers), cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_drain),        cmocka_unit_test(test_half_closed),
+        cmocka_unit_test(test_requests_max), cmocka_unit_test(test_gateway_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,6 +53,38 @@ static void one_command(void **state) {
     ONE("[\"ECHO\",\"\xc3\xa4\"]", "{\"result\":\"\xc3\xa4\"}");
 }
 
+/* A few bytes of text become many of memory: what is too much is not parsed. */
+static void many_values(void **state) {
+    static const struct {
+        const char *before, *repeated, *behind;
+        size_t count;
+        int status;
+        const char *want;
+    } rows[] = {
+        {"[\"MGET\"", ",[]", "]", (1 << 21) - 1, 413, "too many values"},
+        {"[\"MGET\"", ",0", "]", 1 << 21, 413, "too many values"},
+        {"[\"MGET\"", ",0", "]", (1 << 21) - 2, 400, "at most 1048576 arguments"},
+        {"[\"STRLEN\",\"k\\\\\"", ",0", "]", 1 << 21, 413, "too many values"},
+        {"[\"SET\",\"k\",\"\\\"", ",[{", "\\\\\"]", 800000, 200, "{\"result\":\"OK\"}"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct buf body = {0}, request = {0};
+        buf_append_str(&body, rows[i].before);
+        for (size_t k = 0; k < rows[i].count; k++)
+            buf_append_str(&body, rows[i].repeated);
+        buf_append_str(&body, rows[i].behind);
+        buf_printf(&request, "POST /v1/redis" HOST "Content-Length: %zu\r\n\r\n", body.size);
+        buf_append_slice(&request, buf_slice(&body));
+        bench_feed(b, f, buf_slice(&request), SIZE_MAX);
+        struct answer a = take_answer(f, false);
+        if (a.status != rows[i].status || !strstr(a.body, rows[i].want))
+            fail_msg("%s -> %s%.200s", rows[i].before, a.head, a.body);
+        free(a.body);
+        buf_fini(&body);
+        buf_fini(&request);
+    }
+}
+
 static void errors(void **state) {
     ERROR("[\"NOPE\",\"x\"]",
           "{\"error\":\"ERR unknown command 'NOPE', with args beginning with: 'x' \"}");
@@ -171,8 +203,9 @@ static void in_order(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(one_command), TEST(errors),          TEST(pipelines), TEST(transactions),
-        TEST(base64),      TEST(repeated_safely), TEST(outcomes),  TEST(in_order),
+        TEST(one_command),     TEST(many_values),  TEST(errors),
+        TEST(pipelines),       TEST(transactions), TEST(base64),
+        TEST(repeated_safely), TEST(outcomes),     TEST(in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

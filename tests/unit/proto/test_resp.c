@@ -169,6 +169,37 @@ static void test_streams(void **state) {
 }
 
 /* `before`, then `count` times `fill`, then `after`; checked whole, in two and byte by byte. */
+/* Who has not logged in may send what that takes, and no more. */
+static void test_strangers(void **state) {
+    static const struct {
+        const char *in, *error;
+    } cases[] = {
+        {"*10\r\n$16384\r\n", ""},
+        {"*11\r\n", "ERR Protocol error: unauthenticated multibulk length"},
+        {"*1048576\r\n", "ERR Protocol error: unauthenticated multibulk length"},
+        {"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "ERR Protocol error: unauthenticated bulk length"},
+        {"*1048577\r\n", "ERR Protocol error: invalid multibulk length"},
+        {"PING a b c d e f g h i j k l\r\n", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        size_t size = strlen(cases[i].in);
+        for (size_t first = 0; first <= size; first++) { /* split at every point */
+            struct resp_parser p;
+            struct buf out = {0};
+            resp_parser_init(&p, &limits);
+            p.stranger = true;
+            if (first > 0)
+                feed_to(&p, slice_str(cases[i].in), 0, first, &out);
+            if (!p.error[0])
+                feed_to(&p, slice_str(cases[i].in), 0, size, &out);
+            assert_string_equal(p.error, cases[i].error);
+            buf_fini(&out);
+            resp_parser_fini(&p);
+        }
+    }
+}
+
 static void check_filled(const struct resp_limits *lim, const char *before, size_t count, char fill,
                          const char *after, const char *want_end) {
     struct buf in = {0}, out = {0};
@@ -395,6 +426,7 @@ int main(void) {
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_line_limits),
         cmocka_unit_test(test_configured_limits),
+        cmocka_unit_test(test_strangers),
         cmocka_unit_test(test_error_stays_and_need),
         cmocka_unit_test(test_the_same_command_again),
         cmocka_unit_test(test_trim),
