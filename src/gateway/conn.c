@@ -475,7 +475,7 @@ void conn_answer_with(struct conn *c, struct slice head, struct slice body) {
 }
 
 void conn_write_now(struct conn *c) {
-    if (c->stream && !c->doomed)
+    if (c->stream && !c->doomed && !c->ops->flush)
         conn_write_out(c);
 }
 

@@ -188,7 +188,8 @@ void conn_request_done(struct conn_request *r);
  * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
  * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
 void conn_request_stream(struct conn_request *r);
-/* Writes what is gathered without waiting for the turn's end: for who writes much to many. */
+/* Writes what is gathered without waiting for the turn's end: for who writes much to many. Frees no
+ * request. (So not where flush() says what may go out: streams end by it.) */
 void conn_write_now(struct conn *c);
 /* For a protocol with a flush(): the request's answer went its own way, or it is given up (its
  * upstream request is forgotten, `cancel` called). Frees r. */

@@ -414,6 +414,35 @@ static void test_gateway_ends(void **state) {
     end(b, f);
 }
 
+/* The same moment brings a change for the watchers of a connection, and what ends it. */
+static void test_broken_while_told(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = begin(b), *other = bench_http(b);
+    static char value[20000];
+    memset(value, 'v', sizeof value - 1);
+    for (uint32_t id = 1; id <= 5; id += 2)
+        get(id, "/v1/watch?key=a");
+    send_out(b, f);
+    settle(b, f);
+    assert_int_equal(b->gw->metrics.watchers, 3);
+    struct buf request = {0};
+    buf_printf(&request, "PUT /v1/kv/a" HOST "Content-Length: %zu\r\n\r\n%s", strlen(value), value);
+    fake_stream_feed(other, buf_slice(&request));
+    bench_turn(b);
+    h2_put_frame(&out, H2_DATA, 0, 0, slice_str("x"));
+    fake_stream_feed(f, buf_slice(&out)); /* its turn has not ended */
+    buf_reset(&out);
+    size_t i;
+    while ((i = fake_upstream_next(b->up)) != SIZE_MAX)
+        fake_upstream_answer(b->up, i);
+    bench_turn(b);
+    take(f);
+    assert_true(client.goaway);
+    assert_int_equal(b->gw->metrics.watchers, 0);
+    buf_fini(&request);
+    end(b, f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_routes),       cmocka_unit_test(test_preface),
@@ -422,6 +451,7 @@ int main(void) {
         cmocka_unit_test(test_resets),       cmocka_unit_test(test_drain),
         cmocka_unit_test(test_half_closed),  cmocka_unit_test(test_requests_max),
         cmocka_unit_test(test_gateway_ends),
+        cmocka_unit_test(test_broken_while_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
