@@ -16,9 +16,11 @@
  * Time: a request's limit begins when it is sent up. When it ends one that others wait for, they
  * have waited as long, and are refused with it (late_bytes): the limit holds for a pipeline too.
  *
- * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits.
- * While it is stopped at most CONN_AHEAD_BYTES more are taken in, then the stream is paused: the
- * kernel pushes back on the client.
+ * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits,
+ * those that wait in the line for others included. Behind an answer that comes in pieces nothing is
+ * parsed (in HTTP/2 such answers have limits of their own). While parsing is stopped at most
+ * CONN_AHEAD_BYTES more are taken in, then the stream is paused: the kernel pushes back on the
+ * client.
  *
  * Memory: an idle connection owns no buffers. `in` exists only while a request is incomplete or
  * waits. One that stays idle is put to rest: an HTTP connection is *parked*, which leaves nothing
@@ -116,6 +118,7 @@ struct conn_request {
     struct conn *conn;
     struct list node; /* in conn->line */
     struct buf reply; /* the answer, while requests before it are unanswered */
+    size_t counted;   /* of it, in conn->reply_bytes */
     uint64_t bytes;   /* of the packed argv, for the limit */
     bool submitted;
     bool answered;
@@ -135,6 +138,7 @@ struct conn {
     struct buf out;
     struct list line; /* of struct conn_request, in the order asked */
     uint32_t line_count;
+    size_t reply_bytes; /* of answers in the line; what the last one grew by is still missing */
     uint32_t in_flight; /* sent up, not answered */
     uint64_t in_flight_bytes;
     enum conn_order order; /* of those in flight */
@@ -186,7 +190,8 @@ struct buf *conn_request_out(struct conn_request *r);
 void conn_request_done(struct conn_request *r);
 /* The answer has begun and goes on in pieces: conn_request_out() is written again and again (a
  * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
- * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
+ * is the first in the line and less than CONN_ROOM_BYTES are unwritten. A barrier, unless the
+ * connection is unordered. */
 void conn_request_stream(struct conn_request *r);
 /* Writes what is gathered without waiting for the turn's end: for who writes much to many. Frees no
  * request. (So not where flush() says what may go out: streams end by it.) */

@@ -172,6 +172,51 @@ static void test_unread_memory(void **state) {
     bench_free(b);
 }
 
+/* Answers that wait for one before them count like those that the client does not take. */
+static void test_answers_in_the_line(void **state) {
+    const struct gateway_options options = {.output_bytes_max = 10000,
+                                            .output_bytes_total_max = 40000};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = bench_redis(b);
+    struct buf set = {0}, echo = {0};
+    buf_printf(&set, "SET a %03000d\r\n", 7);
+    buf_printf(&echo, "ECHO %03000d\r\n", 7);
+    bench_feed(b, f, buf_slice(&set), SIZE_MAX);
+    buf_reset(&f->written);
+    /* Known at once. */
+    feed_raw(f, "GET b\r\n", 7);
+    bench_turn(b);
+    for (int i = 0; i < 20; i++) {
+        assert_true(fake_stream_feed(f, buf_slice(&echo)));
+        bench_turn(b);
+    }
+    assert_in_range(b->gw->metrics.output_bytes, 10000, 14000);
+    assert_true(b->gw->metrics.input_bytes > 40000);
+    bench_settle(b);
+    assert_int_equal(f->written.size, 5 + 20 * 3009);
+    assert_int_equal(b->gw->metrics.output_bytes, 0);
+    /* From the database, which answers the first one last: too much in the end. */
+    buf_reset(&f->written);
+    feed_raw(f, "GET b\r\n", 7);
+    for (int i = 0; i < 20; i++)
+        feed_raw(f, "GET a\r\n", 7);
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 21);
+    for (int i = 0; i < 10; i++)
+        fake_upstream_answer(b->up, 1);
+    gateway_turn_end(b->gw);
+    assert_in_range(b->gw->metrics.output_bytes, 30000, 31000);
+    assert_false(f->closing);
+    for (int i = 0; i < 10; i++)
+        fake_upstream_answer(b->up, 1);
+    gateway_turn_end(b->gw);
+    assert_true(f->closing);
+    assert_int_equal(b->gw->metrics.connections_overrun_total, 1);
+    buf_fini(&set);
+    buf_fini(&echo);
+    bench_free(b);
+}
+
 static void test_connection_limit(void **state) {
     const struct gateway_options options = {.connections_max = 2};
     struct bench *b = bench_new(&options);
@@ -435,6 +480,7 @@ int main(void) {
         cmocka_unit_test(test_free_with_clients),
         cmocka_unit_test(test_random_talk),
         cmocka_unit_test(test_unread_memory),
+        cmocka_unit_test(test_answers_in_the_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,6 +249,70 @@ static void test_large(void **state) {
     bench_free(b);
 }
 
+/* Requests with a head of 4 KiB until the client is pushed back, or `most` were taken. */
+static size_t push(struct bench *b, struct fake_stream *f, const char *path, size_t most) {
+    struct buf request = {0};
+    size_t taken = 0;
+    buf_printf(&request, "GET %s HTTP/1.1\r\nHost: localhost\r\nX: %04000d\r\n\r\n", path, 7);
+    while (taken < most && fake_stream_feed(f, buf_slice(&request))) {
+        taken++;
+        bench_turn(b);
+    }
+    buf_fini(&request);
+    return taken;
+}
+
+/* However much is asked for behind an answer that cannot go out, it is not gathered. */
+static void test_behind_others(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    struct buf big = {0}, small = {0};
+    fill(&big, 5 * SITE_MANIFEST_BLOCK_BYTES);
+    fill(&small, 200000);
+    add_file(&m, "/big.bin", buf_slice(&big));
+    add_file(&m, "/small.bin", buf_slice(&small));
+    deploy(b, &m);
+    static const char *const first[] = {GET("/big.bin"), GET("/v1/kv/a")};
+    for (size_t i = 0; i < 4; i++) {
+        struct fake_stream *f = bench_http(b);
+        const char *path = i % 2 ? "/big.bin" : "/small.bin";
+        for (int k = 0; k < 3; k++)
+            expect(b, f, GET("/small.bin"), 200, NULL);
+        fake_stream_block(f);
+        fake_stream_feed_str(f, first[i / 2]);
+        if (i < 2)
+            bench_settle(b); /* it is under way, and the client does not take it */
+        else
+            bench_turn(b); /* it is not answered */
+        size_t taken = push(b, f, path, 100);
+        assert_true(taken < 60);
+        assert_true(fake_upstream_pending(b->up) <= 2);
+        assert_true(b->gw->metrics.output_bytes < 1600000);
+        while (f->held.size > 0 || fake_upstream_pending(b->up) > 0) {
+            bench_settle(b);
+            fake_stream_unblock(f);
+            fake_stream_block(f);
+        }
+        fake_stream_unblock(f);
+        bench_settle(b);
+        struct answer a = take_answer(f, false);
+        assert_int_equal(a.status, i < 2 ? 200 : 404);
+        free(a.body);
+        const struct buf *want = i % 2 ? &big : &small;
+        for (size_t k = 0; k < taken; k++) {
+            a = take_answer(f, false);
+            assert_int_equal(a.body_bytes, want->size);
+            assert_memory_equal(a.body, want->data, want->size);
+            free(a.body);
+        }
+        assert_int_equal(f->written.size, 0);
+        bench_hang_up(b, f);
+    }
+    buf_fini(&big);
+    buf_fini(&small);
+    bench_free(b);
+}
+
 /* The database gives no answer: an error before the answer has begun, else a broken connection. */
 static void test_unavailable(void **state) {
     struct bench *b = bench_new(NULL);
@@ -499,6 +563,7 @@ int main(void) {
         cmocka_unit_test(test_conditions_and_heads),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_behind_others),
         cmocka_unit_test(test_unavailable),
         cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_old_assets_and_preview),
