@@ -585,7 +585,7 @@ void conn_sweep(struct conn *c, uint64_t now_ms) {
     } else if (conn_is_hog(c)) {
         METRIC_ADD(&c->gw->metrics, connections_overrun_total, 1);
         conn_abort(c);
-    } else if (c->state == CONN_OPEN) {
+    } else if (c->state == CONN_OPEN || (c->ops->flush && !c->shut)) {
         c->ops->check_time(c, now_ms);
     }
 }

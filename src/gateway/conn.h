@@ -73,7 +73,8 @@ struct conn_ops {
      * Stops when conn_may_parse() says no, when a request must wait (conn_wait()), or when the
      * rest is incomplete. */
     size_t (*parse)(struct conn *c, struct slice in);
-    /* Called by the sweep while OPEN: the protocol's own time limits. */
+    /* Called by the sweep: the protocol's own time limits. While OPEN; where there is a flush(),
+     * until it is shut. */
     void (*check_time)(struct conn *c, uint64_t now_ms);
     /* The thread's memory is used up and this connection holds much of it: answer and close. */
     void (*overload)(struct conn *c);

@@ -327,6 +327,26 @@ static void test_http2_room(void **state) {
     bench_free(b);
 }
 
+/* The client sends no more, so its windows will not open again: what it is owed is given up like
+ * that of any other client that takes nothing. */
+static void test_http2_half_closed(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    struct buf out = {0};
+    h2_client_init(&client);
+    h2_put_preface(&out, 1000);
+    get2(&out, 1, "GET", "/large");
+    talk2(b, f, &out);
+    fake_stream_eof(f);
+    bench_wait(b, 50000);
+    assert_false(f->closed);
+    bench_wait(b, 20000);
+    assert_true(f->closed);
+    h2_client_fini(&client);
+    buf_fini(&out);
+    bench_free(b);
+}
+
 static void test_http2_gone(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *f = bench_http(b);
@@ -356,7 +376,7 @@ int main(void) {
         cmocka_unit_test(test_framing),    cmocka_unit_test(test_order),
         cmocka_unit_test(test_room),       cmocka_unit_test(test_gone),
         cmocka_unit_test(test_abort),      cmocka_unit_test(test_http2_framing),
-        cmocka_unit_test(test_http2_room), cmocka_unit_test(test_http2_gone),
+        cmocka_unit_test(test_http2_room), cmocka_unit_test(test_http2_gone),      cmocka_unit_test(test_http2_half_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
