@@ -99,8 +99,12 @@ void conn_mark_dirty(struct conn *c) {
 
 bool conn_may_parse(const struct conn *c) {
     const struct gateway_options *o = &c->gw->options;
-    return c->state == CONN_OPEN && !c->doomed && !c->waiting && !c->holding &&
-           c->line_count < o->pipeline_requests_max && c->in_flight_bytes < o->pipeline_bytes_max &&
+    if (c->state != CONN_OPEN || c->doomed)
+        return false;
+    if (c->unordered)
+        return true; /* its protocol holds requests back, not what else stands between them */
+    return !c->waiting && !c->holding && c->line_count < o->pipeline_requests_max &&
+           c->in_flight_bytes < o->pipeline_bytes_max &&
            conn_unwritten_bytes(c) + conn_reply_bytes(c) < o->output_bytes_max;
 }
 

@@ -144,7 +144,7 @@ struct conn {
     uint64_t in_flight_bytes;
     enum conn_order order; /* of those in flight */
     uint64_t write_index;  /* newest index at which a write of this connection was applied */
-    bool unordered;        /* the requests of this protocol do not wait for each other */
+    bool unordered;        /* requests do not wait for each other; all that comes is parsed */
     bool waiting;          /* the next request must wait until nothing is in flight */
     bool holding;          /* a barrier: until the line is empty */
     bool paused;
