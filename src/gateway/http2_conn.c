@@ -331,6 +331,9 @@ static void finish(struct http2_conn *h2) {
     if (http2_is_flood(h2->session) && h2->conn->state == CONN_OPEN)
         METRIC_ADD(&h2->conn->gw->metrics, http2_floods_total, 1);
     conn_forget_line(h2->conn);
+    struct list *first;
+    while ((first = list_first(&h2->ready)) != NULL)
+        list_remove(first);
     conn_finish(h2->conn);
 }
 

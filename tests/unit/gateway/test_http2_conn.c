@@ -404,6 +404,24 @@ static void test_requests_max(void **state) {
     end(b, f);
 }
 
+/* A connection that breaks the protocol gives up its requests, those that wait for room included. */
+static void test_broken(void **state) {
+    const struct gateway_options options = {.pipeline_requests_max = 1};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = begin(b);
+    get(1, "/v1/kv/a");
+    put(3, "/v1/kv/a", "waits");
+    send_out(b, f);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    h2_put_frame(&out, H2_DATA, 0, 0, slice_str("x")); /* of no stream */
+    send_out(b, f);
+    assert_true(client.goaway);
+    assert_int_equal(client.goaway_error, 1);
+    assert_int_equal(fake_upstream_pending(b->up), 0);
+    assert_true(f->closed);
+    end(b, f);
+}
+
 static void test_gateway_ends(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *f = begin(b);
@@ -448,7 +466,8 @@ int main(void) {
         cmocka_unit_test(test_routes),       cmocka_unit_test(test_preface),
         cmocka_unit_test(test_side_by_side), cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_time_limits),  cmocka_unit_test(test_slow_readers),
-        cmocka_unit_test(test_resets),       cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_broken),       cmocka_unit_test(test_drain),
         cmocka_unit_test(test_half_closed),  cmocka_unit_test(test_requests_max),
         cmocka_unit_test(test_gateway_ends),
         cmocka_unit_test(test_broken_while_told),
