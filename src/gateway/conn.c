@@ -528,19 +528,32 @@ static void conn_end_doomed(struct conn *c) {
     stream_close(c->stream);
 }
 
-void conn_turn_end(struct conn *c) {
+/* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile; but who
+ * reads as fast as we write could go on for as long as a file is. */
+static void conn_go_on(struct conn *c) {
+    struct gateway *gw = c->gw;
+    uint64_t until = gw->metrics.sent_bytes_total + CONN_TURN_BYTES;
     bool more;
+    do {
+        conn_more(c);
+        more = conn_write_out(c);
+    } while (((c->state == CONN_OPEN && conn_parse_held(c)) || more) &&
+             gw->metrics.sent_bytes_total < until);
+    if (gw->metrics.sent_bytes_total < until)
+        return;
+    conn_mark_dirty(c);
+    if (gw->wake)
+        gw->wake(gw->wake_ctx);
+}
+
+void conn_turn_end(struct conn *c) {
     if (c->state == CONN_CLOSED)
         return;
     if (c->doomed || conn_is_left(c)) {
         conn_end_doomed(c);
         return;
     }
-    /* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile. */
-    do {
-        conn_more(c);
-        more = conn_write_out(c);
-    } while ((c->state == CONN_OPEN && conn_parse_held(c)) || more);
+    conn_go_on(c);
     if (c->doomed) {
         conn_end_doomed(c);
         return;

@@ -61,6 +61,8 @@ enum {
     CONN_ROOM_BYTES = 256 * 1024,
     /* From here on a body is written from where it is. */
     CONN_DIRECT_BYTES = 8 * 1024,
+    /* When a connection has written so much in a turn others have theirs first. */
+    CONN_TURN_BYTES = 4 * 1024 * 1024,
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_CLOSED };
