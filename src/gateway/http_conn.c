@@ -327,7 +327,8 @@ static void http_check_time(struct conn *c, uint64_t now_ms) {
         conn_may_parse(c)) {
         timed_out = now_ms - hc->started_ms >= o->http_head_timeout_ms;
     } else if (hc->state == HTTP_STATE_BODY || hc->state == HTTP_STATE_DISCARD) {
-        uint64_t limit_ms = o->http_body_timeout_ms + hc->reader.total * 1000 / BODY_BYTES_PER_S;
+        uint64_t received = http1_body_received(&hc->reader);
+        uint64_t limit_ms = o->http_body_timeout_ms + received * 1000 / BODY_BYTES_PER_S;
         timed_out = now_ms - hc->started_ms >= limit_ms && conn_may_parse(c);
     } else if (hc->state == HTTP_STATE_HEAD && c->line_count == 0 && !hc->started_ms &&
                now_ms - c->active_ms >= o->http_idle_timeout_ms) {

@@ -323,6 +323,23 @@ static void test_slow_body(void **state) {
     bench_free(b);
 }
 
+/* What was announced is not what came. */
+static void test_announced_body(void **state) {
+    static const char *const requests[] = {
+        "PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\nx",
+        "PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3000000\r\nx"};
+    struct bench *b = bench_new(NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct fake_stream *f = bench_http(b);
+        fake_stream_feed_str(f, requests[i]);
+        bench_wait(b, 29000);
+        assert_int_equal(f->written.size, 0);
+        bench_wait(b, 3000);
+        assert_memory_equal(bench_received(f), "HTTP/1.1 408 ", 13);
+    }
+    bench_free(b);
+}
+
 static void test_drain(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *idle = bench_redis(b), *busy = bench_http(b), *half = bench_http(b);
@@ -466,21 +483,14 @@ static void test_random_talk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idle_memory),
-        cmocka_unit_test(test_pipeline_limit),
-        cmocka_unit_test(test_pipeline_bytes),
-        cmocka_unit_test(test_pause),
-        cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_unfinished_memory),
-        cmocka_unit_test(test_connection_limit),
-        cmocka_unit_test(test_hang_up),
-        cmocka_unit_test(test_time_limits),
-        cmocka_unit_test(test_slow_body),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_free_with_clients),
-        cmocka_unit_test(test_random_talk),
-        cmocka_unit_test(test_unread_memory),
-        cmocka_unit_test(test_answers_in_the_line),
+        cmocka_unit_test(test_idle_memory),       cmocka_unit_test(test_pipeline_limit),
+        cmocka_unit_test(test_pipeline_bytes),    cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_slow_reader),       cmocka_unit_test(test_unfinished_memory),
+        cmocka_unit_test(test_connection_limit),  cmocka_unit_test(test_hang_up),
+        cmocka_unit_test(test_time_limits),       cmocka_unit_test(test_slow_body),
+        cmocka_unit_test(test_announced_body),    cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_free_with_clients), cmocka_unit_test(test_random_talk),
+        cmocka_unit_test(test_unread_memory),     cmocka_unit_test(test_answers_in_the_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
