@@ -156,7 +156,7 @@ struct conn {
     bool parsing;          /* inside ops->parse */
     uint8_t access_looked; /* what access.c knows of its looking for tokens */
     uint8_t place;         /* enum conn_place: which of the gateway's lists it is in */
-    uint32_t requests;     /* that were taken from it, for the limit */
+    uint32_t requests;     /* that were taken from it (HTTP); 0: it may still begin as HTTP/2 */
     uint64_t active_ms;    /* when bytes came or went last */
     uint64_t moved_ms;     /* when unwritten answers were last seen to shrink or begin */
     size_t moved_bytes;    /* how many were unwritten then */

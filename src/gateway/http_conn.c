@@ -25,7 +25,6 @@ struct http_conn {
     struct conn conn;
     enum http_state state;
     size_t seen;         /* bytes of an incomplete head that were searched */
-    bool begun;          /* a request was taken: it is HTTP/1 */
     uint64_t started_ms; /* when the first byte of the request came; 0: none has */
     uint64_t started_us; /* the same, for the access log; 0: there is none */
     struct http1_body reader;
@@ -117,10 +116,9 @@ static void run(struct http_conn *hc, const struct http_head *head, const struct
     uint32_t requests_max = hc->conn.gw->options.http_requests_max;
     http_request_begin(r, &hc->conn, head->minor_version == 0 ? HTTP_VERSION_1_0 : HTTP_VERSION_1_1,
                        head, &http1_sink);
-    if (requests_max > 0 && ++hc->conn.requests >= requests_max)
+    if (++hc->conn.requests >= requests_max && requests_max > 0)
         keep_alive = false;
     r->keep_alive = keep_alive = keep_alive && head->keep_alive;
-    hc->begun = true;
     r->began_us = hc->started_us;
     http_plan_run(plan, r, head, body);
     if (!keep_alive)
@@ -176,7 +174,7 @@ static void expect_body(struct http_conn *hc, struct slice head_bytes, const str
 static bool take_head(struct http_conn *hc, struct slice head_bytes, const struct http_head *head) {
     struct http_plan plan;
     if (site_quick(&hc->conn, head, hc->started_us)) {
-        hc->begun = true;
+        hc->conn.requests++;
         request_over(hc);
         return true;
     }
@@ -295,7 +293,7 @@ static size_t http_parse(struct conn *c, struct slice in) {
         http2_conn_adopt(c); /* and what is not the preface is an error there */
         return c->ops->parse(c, in);
     }
-    if (!hc->begun && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
+    if (c->requests == 0 && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
         if (in.size < HTTP2_PREFACE_BYTES)
             return 0;
         http2_conn_adopt(c);

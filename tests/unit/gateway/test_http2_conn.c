@@ -120,6 +120,13 @@ static void test_preface(void **state) {
     f = bench_http(b);
     bench_feed(b, f, slice_str("P"), 1);
     expect(b, f, "UT /v1/kv/a" HOST "Content-Length: 1\r\n\r\nx", 201, NULL);
+    /* Also when it was at rest meanwhile. */
+    f = bench_http(b);
+    expect(b, f, GET("/_/health"), 200, "ok");
+    bench_wait(b, 5000);
+    assert_true(b->gw->metrics.connections_parked > 0);
+    bench_feed(b, f, slice_str("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), SIZE_MAX);
+    assert_non_null(strstr(bench_received(f), "HTTP/1.1 505 "));
     /* Half of it is waited for as long as for a head. */
     f = bench_http(b);
     bench_feed(b, f, slice_str("PRI * HT"), 1);
