@@ -26,6 +26,28 @@ static void own_field(struct site_answer *a, const struct site_headers_match *m,
         site_answer_field(a, name, value);
 }
 
+/* Also for some caches only: CDN-Cache-Control (RFC 9213) and its kin. */
+static bool is_about_caches(struct slice name) {
+    const struct slice end = slice_str("Cache-Control");
+    return slice_equal_nocase(name, "Expires") || slice_equal_nocase(name, "Surrogate-Control") ||
+           (name.size >= end.size &&
+            slice_equal_nocase(slice_of(name.data + name.size - end.size, end.size),
+                               "Cache-Control"));
+}
+
+void site_answer_keep_nowhere(struct site_answer *a) {
+    struct buf all = a->fields;
+    struct reader r = reader_of(buf_slice(&all));
+    a->fields = (struct buf){0};
+    while (reader_left(&r) > 0) {
+        struct slice name = reader_lstr(&r), value = reader_lstr(&r);
+        if (!is_about_caches(name))
+            put_field(a, name, value);
+    }
+    buf_fini(&all);
+    site_answer_field(a, "Cache-Control", slice_str("private, no-store"));
+}
+
 static void site_field(void *ctx, struct slice name, struct slice value) {
     struct site_answer *a = ctx;
     if (slice_equal_nocase(name, "Content-Type")) {

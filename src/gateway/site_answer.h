@@ -42,3 +42,6 @@ void site_answer_fini(struct site_answer *a);
 /* The fields of a file that is answered in full, as HTTP/1.1 writes them, with the empty line. */
 void site_answer_put_head(const struct site_answer *a, struct buf *out);
 void site_answer_field(struct site_answer *a, const char *name, struct slice value);
+/* No cache is to have it, whatever the site says: others, and this visitor later, see another
+ * deploy at the same address. */
+void site_answer_keep_nowhere(struct site_answer *a);

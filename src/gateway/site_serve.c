@@ -405,6 +405,7 @@ static void answer(struct site_request *s, const struct http_head *head) {
     if (preview) {
         char id[24];
         int n = snprintf(id, sizeof id, "%llu", (unsigned long long)shown->id);
+        site_answer_keep_nowhere(a);
         site_answer_field(a, "Site-Preview", slice_of(id, (size_t)n));
     } else if (a->html && cookies.seen != site->switch_index) {
         struct buf cookie = {0};

@@ -428,6 +428,9 @@ static void test_old_assets_and_preview(void **state) {
     for (int i = 0; i < 3; i++)
         expect(b, f, GET("/main.3f2a91bc.js"), 200, "old");
     add_file(&m, "/index.html", slice_str("two"));
+    site_manifest_writer_texts(
+        m.w, slice_str("/*\n  Cache-Control: public, max-age=600\n  CDN-Cache-Control: max-age=9\n"),
+        slice_of(NULL, 0), slice_of(NULL, 0));
     unsigned two = upload(b, "default", &m);
     char request[200];
     snprintf(request, sizeof request, "GET /_/preview/%u" HOST "\r\n", two);
@@ -439,6 +442,8 @@ static void test_old_assets_and_preview(void **state) {
         a = ask(b, f, request);
         assert_string_equal(a.body, "two");
         assert_non_null(strstr(a.head, "Site-Preview: "));
+        assert_string_equal(field(&a, "Cache-Control"), "private, no-store");
+        assert_null(strstr(a.head, "max-age"));
         assert_null(strstr(a.head, "Set-Cookie"));
         free(a.body);
         expect(b, f, GET("/"), 200, "one");
