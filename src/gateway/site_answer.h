@@ -7,7 +7,8 @@
  *
  * Fields of a file: ETag (strong, another one for each encoding), Last-Modified, Cache-Control,
  * Accept-Ranges, Vary where there is more than one encoding; then those of _headers. Conditions,
- * ranges (RFC 9110 sections 13 and 14).
+ * ranges (RFC 9110 sections 13 and 14). Short texts (400, 404, 406, 412, 416) have none of them and
+ * are not kept by caches.
  */
 #pragma once
 #include "gateway/sites.h"
@@ -33,6 +34,7 @@ struct site_answer {
     bool whole;                         /* all of the file, status 200 */
     bool direct;                        /* by its own name: no rule led there */
     bool html;                          /* a page: the visitor is told the number of the switch */
+    bool by_accept;                     /* for others, which accept something else, it is another */
     bool plain;                         /* without the server's own X-Content-Type-Options */
 };
 

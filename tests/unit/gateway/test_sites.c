@@ -192,6 +192,50 @@ static void test_conditions_and_heads(void **state) {
     bench_free(b);
 }
 
+/* What is said of a file is not said of what comes in its place. */
+static void test_fields(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    add_file(&m, "/index.html", slice_str("<h1>hello</h1>"));
+    add_file(&m, "/main.3f2a91bc.js", slice_str("plain plain plain"));
+    add_variant(&m, 1, slice_str("gzip"));
+    site_manifest_writer_texts(m.w, slice_str("/*\n  X-Site: yes\n"), slice_of(NULL, 0),
+                               slice_of(NULL, 0));
+    deploy(b, &m);
+    struct fake_stream *f = bench_http(b);
+#define JS "GET /main.3f2a91bc.js" HOST "Accept-Encoding: gzip\r\n"
+    struct answer a = ask(b, f, JS "\r\n");
+    char etag[60], request[300];
+    snprintf(etag, sizeof etag, "%s", field(&a, "ETag"));
+    assert_string_equal(field(&a, "Content-Encoding"), "gzip");
+    assert_string_equal(field(&a, "X-Site"), "yes");
+    free(a.body);
+    a = ask(b, f, JS "Range: bytes=99-\r\n\r\n");
+    assert_int_equal(a.status, 416);
+    assert_string_equal(field(&a, "Content-Range"), "bytes */4");
+    assert_string_equal(field(&a, "Cache-Control"), "no-store");
+    assert_null(field(&a, "Content-Encoding"));
+    assert_null(field(&a, "ETag"));
+    free(a.body);
+    a = ask(b, f, JS "If-Match: \"x\"\r\n\r\n");
+    assert_int_equal(a.status, 412);
+    assert_string_equal(field(&a, "Cache-Control"), "no-store");
+    assert_null(field(&a, "Content-Encoding"));
+    free(a.body);
+    /* RFC 9110 section 15.4.5. */
+    snprintf(request, sizeof request, JS "If-None-Match: %s\r\n\r\n", etag);
+    a = ask(b, f, request);
+    assert_int_equal(a.status, 304);
+    assert_string_equal(field(&a, "ETag"), etag);
+    assert_string_equal(field(&a, "Vary"), "Accept-Encoding");
+    assert_string_equal(field(&a, "Cache-Control"), "public, max-age=31536000, immutable");
+    assert_string_equal(field(&a, "X-Site"), "yes");
+    assert_null(field(&a, "Content-Encoding"));
+    assert_null(field(&a, "Accept-Ranges"));
+    free(a.body);
+    bench_free(b);
+}
+
 /* Fed in pieces of every size, pipelined with requests of ours. */
 static void test_pieces(void **state) {
     struct bench *b = with_page("<h1>hello</h1>");
@@ -349,6 +393,41 @@ static void test_unavailable(void **state) {
     bench_hang_up(b, f);
     assert_int_equal(fake_upstream_forgotten(b->up), forgotten + 1);
     buf_fini(&content);
+    bench_free(b);
+}
+
+/* Where the page for all paths is, what is answered depends on whether the browser goes there. */
+static void test_by_accept(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    add_file(&m, "/index.html", slice_str("app"));
+    add_file(&m, "/404.html", slice_str("nothing"));
+    site_manifest_writer_texts(m.w, slice_of(NULL, 0),
+                               slice_str("/old /new 301\n/* /index.html 200\n"),
+                               slice_of(NULL, 0));
+    deploy(b, &m);
+    struct fake_stream *f = bench_http(b);
+    static const struct {
+        const char *request;
+        int status;
+        const char *vary;
+    } rows[] = {
+        {"GET /x" HOST "Accept: text/html\r\n\r\n", 200, "Accept"},
+        {"GET /x" HOST "Accept: */*\r\n\r\n", 404, "Accept"},
+        {GET("/x"), 404, "Accept"},
+        {"GET /x.js" HOST "Accept: text/html\r\n\r\n", 404, NULL},
+        {"GET /" HOST "Accept: text/html\r\n\r\n", 200, NULL},
+        {"GET /old" HOST "Accept: text/html\r\n\r\n", 301, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct answer a = ask(b, f, rows[i].request);
+        assert_int_equal(a.status, rows[i].status);
+        if (rows[i].vary)
+            assert_string_equal(field(&a, "Vary"), rows[i].vary);
+        else
+            assert_null(field(&a, "Vary"));
+        free(a.body);
+    }
     bench_free(b);
 }
 
@@ -566,10 +645,12 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_three_ways),
         cmocka_unit_test(test_conditions_and_heads),
+        cmocka_unit_test(test_fields),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_behind_others),
         cmocka_unit_test(test_unavailable),
+        cmocka_unit_test(test_by_accept),
         cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_old_assets_and_preview),
         cmocka_unit_test(test_no_memory),
