@@ -8,6 +8,7 @@
 #include "base/reply.h"
 #include "gateway/http_json.h"
 #include "gateway/pack.h"
+#include "net/sha256.h"
 #include "store/store.h"
 
 enum {

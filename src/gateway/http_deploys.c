@@ -15,6 +15,7 @@
 #include "gateway/http_routes.h"
 #include "gateway/pack.h"
 #include "gateway/site_serve.h"
+#include "net/sha256.h"
 #include "store/sites.h"
 
 enum { SHOWN_WITHIN_MS = 3000 };

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "gateway/site_cache.h"
+#include "net/sha256.h"
 
 enum { BLOCKS = 200, THREADS = 8, TRAILER_BYTES = 8 };
 

@@ -4,6 +4,7 @@
 
 #include "gateway/site_serve.h"
 #include "gateway/sites.h"
+#include "net/sha256.h"
 #include "proto/site_manifest.h"
 
 struct site_maker {
