@@ -51,6 +51,8 @@ void site_answer_keep_nowhere(struct site_answer *a) {
 static void site_field(void *ctx, struct slice name, struct slice value) {
     struct site_answer *a = ctx;
     if (slice_equal_nocase(name, "Content-Type")) {
+        if (value.size == 0)
+            return; /* a placeholder stood for nothing; an answer without a type has no content */
         buf_reset(&a->type);
         buf_append_slice(&a->type, value);
     } else {
@@ -322,9 +324,8 @@ void site_answer_make(struct site_answer *a, const struct site *site, struct sit
     if (shown->redirects && (!e || site_redirects_any_forced(shown->redirects))) {
         bool page = site_path_is_navigation(path, http_find_header(head, "Accept"));
         rule = site_redirects_match(shown->redirects, path, e != NULL, page, &captures);
-        a->by_accept = site_path_is_navigation(path, &html) &&
-                       rule != site_redirects_match(shown->redirects, path, e != NULL, !page,
-                                                    &others);
+        a->by_accept = !e && site_path_is_navigation(path, &html) &&
+                       rule != site_redirects_match(shown->redirects, path, false, !page, &others);
     }
     if (rule && follow_rule(a, shown, path, rule, &captures, head, now_s))
         return;

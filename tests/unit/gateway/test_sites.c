@@ -404,8 +404,7 @@ static void test_by_accept(void **state) {
     add_file(&m, "/index.html", slice_str("app"));
     add_file(&m, "/404.html", slice_str("nothing"));
     site_manifest_writer_texts(m.w, slice_of(NULL, 0),
-                               slice_str("/old /new 301\n/* /index.html 200\n"),
-                               slice_of(NULL, 0));
+                               slice_str("/old /new 301\n/* /index.html 200\n"), slice_of(NULL, 0));
     deploy(b, &m);
     struct fake_stream *f = bench_http(b);
     static const struct {
@@ -429,6 +428,32 @@ static void test_by_accept(void **state) {
             assert_null(field(&a, "Vary"));
         free(a.body);
     }
+    bench_free(b);
+}
+
+/* A type that is made from the path, where there is nothing to make it from. */
+static void test_empty_type(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    struct buf big = {0};
+    fill(&big, 2 * SITE_MANIFEST_BLOCK_BYTES);
+    add_file(&m, "/big/index.html", buf_slice(&big));
+    add_file(&m, "/small/index.html", slice_str("small"));
+    site_manifest_writer_texts(
+        m.w, slice_str("/small/*\n  Content-Type: :splat\n/big/*\n  Content-Type: :splat\n"),
+        slice_of(NULL, 0), slice_of(NULL, 0));
+    deploy(b, &m);
+    struct fake_stream *f = bench_http(b);
+    static const char *const requests[] = {GET("/small/"), GET("/big/"), "HEAD /big/" HOST "\r\n"};
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct answer a = ask(b, f, requests[i]);
+        assert_int_equal(a.status, 200);
+        assert_string_equal(field(&a, "Content-Type"), "text/html; charset=utf-8");
+        assert_string_equal(field(&a, "Content-Length"), i == 0 ? "5" : "524288");
+        free(a.body);
+    }
+    expect(b, f, GET("/small/index.html"), 200, "small");
+    buf_fini(&big);
     bench_free(b);
 }
 
@@ -509,7 +534,8 @@ static void test_old_assets_and_preview(void **state) {
         expect(b, f, GET("/main.3f2a91bc.js"), 200, "old");
     add_file(&m, "/index.html", slice_str("two"));
     site_manifest_writer_texts(
-        m.w, slice_str("/*\n  Cache-Control: public, max-age=600\n  CDN-Cache-Control: max-age=9\n"),
+        m.w,
+        slice_str("/*\n  Cache-Control: public, max-age=600\n  CDN-Cache-Control: max-age=9\n"),
         slice_of(NULL, 0), slice_of(NULL, 0));
     unsigned two = upload(b, "default", &m);
     char request[200];
@@ -652,6 +678,7 @@ int main(void) {
         cmocka_unit_test(test_behind_others),
         cmocka_unit_test(test_unavailable),
         cmocka_unit_test(test_by_accept),
+        cmocka_unit_test(test_empty_type),
         cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_old_assets_and_preview),
         cmocka_unit_test(test_no_memory),
