@@ -411,7 +411,29 @@ static void test_requests_max(void **state) {
     end(b, f);
 }
 
-/* A connection that breaks the protocol gives up its requests, those that wait for room included. */
+/* Whatever is under way, frames are taken in: windows must open, streams must end. */
+static void test_frames_of_a_full_line(void **state) {
+    const struct gateway_options options = {.pipeline_bytes_max = 1000};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = begin(b);
+    char value[2001] = "";
+    memset(value, 'v', sizeof value - 1);
+    put(1, "/v1/kv/a", value);
+    send_out(b, f);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    get(3, "/v1/kv/b");
+    h2_put_frame(&out, H2_PING, 0, 0, slice_of("12345678", 8));
+    send_out(b, f);
+    assert_int_equal(client.ping_acks, 1);
+    assert_int_equal(fake_upstream_pending(b->up), 1); /* the request waits for room */
+    settle(b, f);
+    assert_answer(1, 201, NULL);
+    assert_answer(3, 404, NULL);
+    end(b, f);
+}
+
+/* A connection that breaks the protocol gives up its requests, those that wait for room included.
+ */
 static void test_broken(void **state) {
     const struct gateway_options options = {.pipeline_requests_max = 1};
     struct bench *b = bench_new(&options);
@@ -473,11 +495,10 @@ int main(void) {
         cmocka_unit_test(test_routes),       cmocka_unit_test(test_preface),
         cmocka_unit_test(test_side_by_side), cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_time_limits),  cmocka_unit_test(test_slow_readers),
-        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_resets),       cmocka_unit_test(test_frames_of_a_full_line),
         cmocka_unit_test(test_broken),       cmocka_unit_test(test_drain),
         cmocka_unit_test(test_half_closed),  cmocka_unit_test(test_requests_max),
-        cmocka_unit_test(test_gateway_ends),
-        cmocka_unit_test(test_broken_while_told),
+        cmocka_unit_test(test_gateway_ends), cmocka_unit_test(test_broken_while_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
