@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/compress.h"
+#include "net/sha256.h"
 #include "proto/http_encoding.h"
 #include "proto/json_out.h"
 #include "proto/mime.h"
@@ -133,10 +134,9 @@ static int compress(struct deploy *d, struct slice bytes) {
 /* Hashes one file, block by block; `whole` gets its bytes when it may be compressed. */
 static int hash_file(struct deploy *d, const struct deploy_file *f, struct buf *hashes,
                      struct buf *whole, uint8_t *ret_digest) {
-    struct sha256 all;
+    struct sha256 *all = sha256_new();
     struct buf block = {0};
     int code = CLI_OK;
-    sha256_init(&all);
     for (uint64_t at = 0; at < f->size && code == CLI_OK; at += SITE_MANIFEST_BLOCK_BYTES) {
         uint64_t left = f->size - at;
         size_t n = left < SITE_MANIFEST_BLOCK_BYTES ? (size_t)left : SITE_MANIFEST_BLOCK_BYTES;
@@ -146,14 +146,14 @@ static int hash_file(struct deploy *d, const struct deploy_file *f, struct buf *
             break;
         }
         sha256_of(buf_slice(&block), hash);
-        sha256_update(&all, buf_slice(&block));
+        sha256_update(all, buf_slice(&block));
         buf_append(hashes, hash, sizeof hash);
         add_source(d, hash, f, at, n);
         if (whole)
             buf_append_slice(whole, buf_slice(&block));
         progress_add(&d->progress, n);
     }
-    sha256_final(&all, ret_digest);
+    sha256_end(all, ret_digest);
     buf_fini(&block);
     return code;
 }

@@ -23,6 +23,7 @@ struct deploy_file {
     uint64_t modified_s;
 };
 struct deploy_tree {
+    char *root;                /* the folder, without links in its path */
     struct deploy_file *files; /* by path */
     size_t count;
     uint64_t bytes;
@@ -31,7 +32,7 @@ struct deploy_tree {
     size_t skipped; /* hidden files */
 };
 /* Walks over the folder. Hidden files and folders are left out, but .well-known at the top; links
- * to folders are not followed. */
+ * to folders are not followed, and links to files must stay within it. */
 int deploy_tree_read(struct deploy_tree *t, const char *dir);
 void deploy_tree_fini(struct deploy_tree *t);
 /* NULL: no such file. */

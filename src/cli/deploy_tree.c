@@ -61,6 +61,22 @@ static int add_file(struct deploy_tree *t, char *path, char *local, const struct
     return CLI_OK;
 }
 
+/* What a link leads to is published only when it is in the folder, too: nobody looks at where the
+ * links of a folder that was fetched from somewhere lead. */
+static int check_link(const struct deploy_tree *t, const char *local) {
+    char *to = realpath(local, NULL);
+    size_t n = strlen(t->root);
+    bool inside = to && strncmp(to, t->root, n) == 0 && (to[n] == '/' || n == 1);
+    if (to && !inside)
+        fprintf(stderr,
+                "cotidal: %s leads out of the folder, to %s: put a copy in its place, or leave it "
+                "out (cp -rL copies a folder without links)\n",
+                local, to);
+    int code = !to ? local_error(local, errno) : inside ? CLI_OK : CLI_NO;
+    free(to);
+    return code;
+}
+
 static int walk(struct deploy_tree *t, const char *folder, const char *prefix, int depth);
 
 static int visit(struct deploy_tree *t, const char *folder, const char *prefix, const char *name,
@@ -74,6 +90,9 @@ static int visit(struct deploy_tree *t, const char *folder, const char *prefix, 
         t->skipped++;
     } else if (lstat(local, &link) || stat(local, &st)) {
         code = local_error(local, errno);
+    } else if (S_ISREG(st.st_mode) && S_ISLNK(link.st_mode) &&
+               (code = check_link(t, local)) != CLI_OK) {
+        /* told */
     } else if (top && strcmp(name, "_headers") == 0) {
         code = read_rules(local, SITE_HEADERS_BYTES_MAX, &t->headers);
     } else if (top && strcmp(name, "_redirects") == 0) {
@@ -114,6 +133,9 @@ static int compare_files(const void *a, const void *b) {
 }
 
 int deploy_tree_read(struct deploy_tree *t, const char *dir) {
+    t->root = realpath(dir, NULL);
+    if (!t->root)
+        return local_error(dir, errno);
     int code = walk(t, dir, "", 0);
     if (code == CLI_OK && t->count == 0) {
         fprintf(stderr, "cotidal: %s has no files\n", dir);
@@ -130,6 +152,7 @@ void deploy_tree_fini(struct deploy_tree *t) {
         free(t->files[i].local);
     }
     free(t->files);
+    free(t->root);
     buf_fini(&t->headers);
     buf_fini(&t->redirects);
     buf_fini(&t->access);

@@ -9,6 +9,7 @@
 #include "gateway/http_json.h"
 #include "gateway/pack.h"
 #include "gateway/sites.h"
+#include "net/sha256.h"
 #include "store/store.h"
 
 enum {

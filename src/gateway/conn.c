@@ -12,12 +12,26 @@ enum {
 /* ---- memory ------------------------------------------------------------------------------------
  */
 
+/* Answers in the line that wait for those before them. Only the last one grows without being
+ * counted at once: it is one that is known at once, or comes in pieces. */
+static size_t conn_reply_bytes(const struct conn *c) {
+    if (list_empty(&c->line))
+        return 0;
+    const struct conn_request *last = LIST_ENTRY(c->line.prev, struct conn_request, node);
+    return c->reply_bytes + last->reply.size - last->counted;
+}
+
+static void conn_count_reply(struct conn_request *r) {
+    r->conn->reply_bytes += r->reply.size - r->counted;
+    r->counted = r->reply.size;
+}
+
 /* Keeps the thread's sums right after any change of the buffers. */
 static void conn_charge(struct conn *c) {
     struct gateway_metrics *m = &c->gw->metrics;
     uint64_t in = c->in.capacity + c->ops->held_bytes(c);
     uint64_t out = c->out.capacity + (c->stream ? stream_pending_bytes(c->stream) : 0) +
-                   (c->ops->queued_bytes ? c->ops->queued_bytes(c) : 0);
+                   conn_reply_bytes(c) + (c->ops->queued_bytes ? c->ops->queued_bytes(c) : 0);
     METRIC_ADD(m, input_bytes, in - c->in_charged);
     METRIC_ADD(m, output_bytes, out - c->out_charged);
     c->in_charged = in;
@@ -85,9 +99,13 @@ void conn_mark_dirty(struct conn *c) {
 
 bool conn_may_parse(const struct conn *c) {
     const struct gateway_options *o = &c->gw->options;
-    return c->state == CONN_OPEN && !c->doomed && !c->waiting && !c->holding &&
-           c->line_count < o->pipeline_requests_max && c->in_flight_bytes < o->pipeline_bytes_max &&
-           conn_unwritten_bytes(c) < o->output_bytes_max;
+    if (c->state != CONN_OPEN || c->doomed)
+        return false;
+    if (c->unordered)
+        return true; /* its protocol holds requests back, not what else stands between them */
+    return !c->waiting && !c->holding && c->line_count < o->pipeline_requests_max &&
+           c->in_flight_bytes < o->pipeline_bytes_max &&
+           conn_unwritten_bytes(c) + conn_reply_bytes(c) < o->output_bytes_max;
 }
 
 bool conn_may_submit(const struct conn *c, enum conn_order order) {
@@ -185,6 +203,7 @@ static void conn_on_eof(void *ctx) {
  */
 
 static void conn_request_free(struct conn_request *r) {
+    r->conn->reply_bytes -= r->counted;
     list_remove(&r->node);
     buf_fini(&r->reply);
     r->ops->free(r);
@@ -206,6 +225,7 @@ static void conn_advance(struct conn *c) {
         struct conn_request *r = LIST_ENTRY(first, struct conn_request, node);
         buf_append_slice(&c->out, buf_slice(&r->reply));
         buf_fini(&r->reply);
+        conn_count_reply(r);
     }
     if (c->line_count == 0)
         c->holding = false;
@@ -214,6 +234,8 @@ static void conn_advance(struct conn *c) {
 void conn_enqueue(struct conn *c, struct conn_request *r, const struct conn_request_ops *ops) {
     r->ops = ops;
     r->conn = c;
+    if (!list_empty(&c->line))
+        conn_count_reply(LIST_ENTRY(c->line.prev, struct conn_request, node));
     list_push_back(&c->line, &r->node);
     c->line_count++;
 }
@@ -226,12 +248,15 @@ void conn_request_done(struct conn_request *r) {
     struct conn *c = r->conn;
     CHECK(!r->answered);
     r->answered = true;
+    conn_count_reply(r);
     conn_advance(c);
     conn_mark_dirty(c);
 }
 
 void conn_request_stream(struct conn_request *r) {
     r->streaming = true;
+    if (!r->conn->unordered)
+        conn_hold(r->conn);
     conn_mark_dirty(r->conn);
 }
 
@@ -475,7 +500,7 @@ void conn_answer_with(struct conn *c, struct slice head, struct slice body) {
 }
 
 void conn_write_now(struct conn *c) {
-    if (c->stream && !c->doomed)
+    if (c->stream && !c->doomed && !c->ops->flush)
         conn_write_out(c);
 }
 
@@ -490,25 +515,45 @@ static bool conn_is_left(const struct conn *c) {
     return false;
 }
 
+/* The thread's answers that nobody takes are too many, and it holds much of them. */
+static bool conn_is_hog(const struct conn *c) {
+    const struct gateway_options *o = &c->gw->options;
+    return c->gw->metrics.output_bytes > o->output_bytes_total_max &&
+           c->out_charged > o->output_bytes_max;
+}
+
 static void conn_end_doomed(struct conn *c) {
     c->state = CONN_CLOSING;
     c->shut = true;
     stream_close(c->stream);
 }
 
-void conn_turn_end(struct conn *c) {
+/* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile; but who
+ * reads as fast as we write could go on for as long as a file is. */
+static void conn_go_on(struct conn *c) {
+    struct gateway *gw = c->gw;
+    uint64_t until = gw->metrics.sent_bytes_total + CONN_TURN_BYTES;
     bool more;
+    do {
+        conn_more(c);
+        more = conn_write_out(c);
+    } while (((c->state == CONN_OPEN && conn_parse_held(c)) || more) &&
+             gw->metrics.sent_bytes_total < until);
+    if (gw->metrics.sent_bytes_total < until)
+        return;
+    conn_mark_dirty(c);
+    if (gw->wake)
+        gw->wake(gw->wake_ctx);
+}
+
+void conn_turn_end(struct conn *c) {
     if (c->state == CONN_CLOSED)
         return;
     if (c->doomed || conn_is_left(c)) {
         conn_end_doomed(c);
         return;
     }
-    /* Each round answers, writes, or consumes something, and bytes do not arrive meanwhile. */
-    do {
-        conn_more(c);
-        more = conn_write_out(c);
-    } while ((c->state == CONN_OPEN && conn_parse_held(c)) || more);
+    conn_go_on(c);
     if (c->doomed) {
         conn_end_doomed(c);
         return;
@@ -531,6 +576,11 @@ void conn_turn_end(struct conn *c) {
         }
     }
     conn_charge(c);
+    if (conn_is_hog(c) && !c->shut) {
+        METRIC_ADD(&c->gw->metrics, connections_overrun_total, 1);
+        conn_end_doomed(c);
+        return;
+    }
     conn_update_pause(c);
     conn_settle(c);
 }
@@ -546,15 +596,13 @@ void conn_sweep(struct conn *c, uint64_t now_ms) {
     conn_charge(c);
     bool stalled = unwritten > 0 && now_ms - c->moved_ms >= o->write_stall_timeout_ms;
     bool stuck = c->shut && now_ms - c->closing_ms >= o->write_stall_timeout_ms;
-    bool hog = c->gw->metrics.output_bytes > o->output_bytes_total_max &&
-               c->out_charged > o->output_bytes_max;
     if (stalled || stuck) {
         METRIC_ADD(&c->gw->metrics, connections_timed_out_total, 1);
         conn_abort(c);
-    } else if (hog) {
+    } else if (conn_is_hog(c)) {
         METRIC_ADD(&c->gw->metrics, connections_overrun_total, 1);
         conn_abort(c);
-    } else if (c->state == CONN_OPEN) {
+    } else if (c->state == CONN_OPEN || (c->ops->flush && !c->shut)) {
         c->ops->check_time(c, now_ms);
     }
 }

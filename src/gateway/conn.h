@@ -16,9 +16,11 @@
  * Time: a request's limit begins when it is sent up. When it ends one that others wait for, they
  * have waited as long, and are refused with it (late_bytes): the limit holds for a pipeline too.
  *
- * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits.
- * While it is stopped at most CONN_AHEAD_BYTES more are taken in, then the stream is paused: the
- * kernel pushes back on the client.
+ * Back-pressure: parsing stops too while the line or the unwritten answers are over their limits,
+ * those that wait in the line for others included. Behind an answer that comes in pieces nothing is
+ * parsed (in HTTP/2 such answers have limits of their own). While parsing is stopped at most
+ * CONN_AHEAD_BYTES more are taken in, then the stream is paused: the kernel pushes back on the
+ * client.
  *
  * Memory: an idle connection owns no buffers. `in` exists only while a request is incomplete or
  * waits. One that stays idle is put to rest: an HTTP connection is *parked*, which leaves nothing
@@ -59,6 +61,8 @@ enum {
     CONN_ROOM_BYTES = 256 * 1024,
     /* From here on a body is written from where it is. */
     CONN_DIRECT_BYTES = 8 * 1024,
+    /* When a connection has written so much in a turn others have theirs first. */
+    CONN_TURN_BYTES = 4 * 1024 * 1024,
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_CLOSED };
@@ -71,7 +75,8 @@ struct conn_ops {
      * Stops when conn_may_parse() says no, when a request must wait (conn_wait()), or when the
      * rest is incomplete. */
     size_t (*parse)(struct conn *c, struct slice in);
-    /* Called by the sweep while OPEN: the protocol's own time limits. */
+    /* Called by the sweep: the protocol's own time limits. While OPEN; where there is a flush(),
+     * until it is shut. */
     void (*check_time)(struct conn *c, uint64_t now_ms);
     /* The thread's memory is used up and this connection holds much of it: answer and close. */
     void (*overload)(struct conn *c);
@@ -116,6 +121,7 @@ struct conn_request {
     struct conn *conn;
     struct list node; /* in conn->line */
     struct buf reply; /* the answer, while requests before it are unanswered */
+    size_t counted;   /* of it, in conn->reply_bytes */
     uint64_t bytes;   /* of the packed argv, for the limit */
     bool submitted;
     bool answered;
@@ -135,11 +141,12 @@ struct conn {
     struct buf out;
     struct list line; /* of struct conn_request, in the order asked */
     uint32_t line_count;
+    size_t reply_bytes; /* of answers in the line; what the last one grew by is still missing */
     uint32_t in_flight; /* sent up, not answered */
     uint64_t in_flight_bytes;
     enum conn_order order; /* of those in flight */
     uint64_t write_index;  /* newest index at which a write of this connection was applied */
-    bool unordered;        /* the requests of this protocol do not wait for each other */
+    bool unordered;        /* requests do not wait for each other; all that comes is parsed */
     bool waiting;          /* the next request must wait until nothing is in flight */
     bool holding;          /* a barrier: until the line is empty */
     bool paused;
@@ -149,7 +156,7 @@ struct conn {
     bool parsing;          /* inside ops->parse */
     uint8_t access_looked; /* what access.c knows of its looking for tokens */
     uint8_t place;         /* enum conn_place: which of the gateway's lists it is in */
-    uint32_t requests;     /* that were taken from it, for the limit */
+    uint32_t requests;     /* that were taken from it (HTTP); 0: it may still begin as HTTP/2 */
     uint64_t active_ms;    /* when bytes came or went last */
     uint64_t moved_ms;     /* when unwritten answers were last seen to shrink or begin */
     size_t moved_bytes;    /* how many were unwritten then */
@@ -186,9 +193,11 @@ struct buf *conn_request_out(struct conn_request *r);
 void conn_request_done(struct conn_request *r);
 /* The answer has begun and goes on in pieces: conn_request_out() is written again and again (a
  * piece at a time; conn_mark_dirty() then), ops->more is called at the turn's end while the request
- * is the first in the line and less than CONN_ROOM_BYTES are unwritten. */
+ * is the first in the line and less than CONN_ROOM_BYTES are unwritten. A barrier, unless the
+ * connection is unordered. */
 void conn_request_stream(struct conn_request *r);
-/* Writes what is gathered without waiting for the turn's end: for who writes much to many. */
+/* Writes what is gathered without waiting for the turn's end: for who writes much to many. Frees no
+ * request. (So not where flush() says what may go out: streams end by it.) */
 void conn_write_now(struct conn *c);
 /* For a protocol with a flush(): the request's answer went its own way, or it is given up (its
  * upstream request is forgotten, `cancel` called). Frees r. */

@@ -25,7 +25,7 @@ struct gateway_shared {
     struct list clients;  /* of struct client_entry.node */
     uint64_t next_client_id;
     struct sites *sites;
-    uint32_t connection_count; /* atomic */
+    uint32_t connection_count; /* atomic: clients, and those that may become ones */
     char *settings[GATEWAY_SETTINGS_MAX];
     size_t setting_sizes[GATEWAY_SETTINGS_MAX];
     char run_id[41];
@@ -242,17 +242,23 @@ void gateway_free(struct gateway *gw) {
 
 void gateway_count_clients(struct gateway *gw, int more) {
     gw->conn_count += (uint32_t)more;
+    gateway_count_handshakes(gw, more);
+}
+
+void gateway_count_handshakes(struct gateway *gw, int more) {
     __atomic_fetch_add(&gw->shared->connection_count, (uint32_t)more, __ATOMIC_RELAXED);
+}
+
+bool gateway_has_room(const struct gateway *gw) {
+    return __atomic_load_n(&gw->shared->connection_count, __ATOMIC_RELAXED) <
+           gw->options.connections_max;
 }
 
 enum admission { ADMITTED, NO_ROOM, TOO_MANY_OF_IT };
 
 static enum admission admit(struct gateway *gw, const struct stream *s) {
-    bool room = __atomic_load_n(&gw->shared->connection_count, __ATOMIC_RELAXED) <
-                    gw->options.connections_max &&
-                !gw->draining;
     enum admission a =
-        !room ? NO_ROOM
+        gw->draining || !gateway_has_room(gw) ? NO_ROOM
         : gw->options.limits && !client_limits_enter(gw->options.limits, stream_peer_ip(s))
             ? TOO_MANY_OF_IT
             : ADMITTED;

@@ -150,6 +150,10 @@ void gateway_drain(struct gateway *gw);
 enum { GATEWAY_GRACE_MS = 500 };
 /* Whether an idle connection is still given time. */
 bool gateway_has_grace(const struct gateway *gw, const struct conn *c);
+/* Connections that are not clients yet, their TLS handshake being under way, take descriptors as
+ * clients do, and so room from them. */
+bool gateway_has_room(const struct gateway *gw);
+void gateway_count_handshakes(struct gateway *gw, int more);
 /* A client that was admitted is gone; its stream still has its address. */
 void gateway_client_left(struct gateway *gw, const struct stream *s);
 /* Every struct conn and struct parked counts, here and for the process. */

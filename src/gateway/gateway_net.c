@@ -13,6 +13,8 @@ enum {
     SWEEP_PARTS = 4,
     SWEEP_PARTS_BUSY = 20,
     SWEEP_BUSY_COUNT = 4000, /* connections with something unfinished that make it busy */
+    /* Of each port, when there is no room for one more client, who is to be told so. */
+    HANDSHAKES_BEYOND = 8,
 };
 
 struct gateway_net {
@@ -44,26 +46,42 @@ struct gateway_env gateway_net_env(struct loop *l) {
         .now_ms = env_now_ms, .wall_ms = env_wall_ms, .now_us = env_now_us, .env = l};
 }
 
+/* A client goes before those that may become one. */
+static void make_room(struct gateway_net *n) {
+    for (size_t i = 0; i < GATEWAY_PORT_COUNT && !gateway_has_room(n->gw); i++)
+        if (n->acceptors[i])
+            (void)tls_acceptor_drop_oldest(n->acceptors[i]);
+}
+
 static void on_http(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
+    make_room(n);
     gateway_add_http(n->gw, s);
 }
 static void on_redis(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
+    make_room(n);
     gateway_add_redis(n->gw, s);
 }
 
 /* TCP connections, whose handshakes come first. */
+static void shake_hands(struct gateway_net *n, struct tls_acceptor *a, struct stream *s) {
+    if (!gateway_has_room(n->gw) && tls_acceptor_count(a) >= HANDSHAKES_BEYOND)
+        (void)tls_acceptor_drop_oldest(a);
+    gateway_count_handshakes(n->gw, 1);
+    tls_acceptor_take(a, s);
+}
 static void on_https(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
-    tls_acceptor_take(n->acceptors[GATEWAY_HTTPS], s);
+    shake_hands(n, n->acceptors[GATEWAY_HTTPS], s);
 }
 static void on_rediss(void *ctx, struct stream *s) {
     struct gateway_net *n = ctx;
-    tls_acceptor_take(n->acceptors[GATEWAY_REDISS], s);
+    shake_hands(n, n->acceptors[GATEWAY_REDISS], s);
 }
 
 static void count_handshake(struct gateway_net *n, const struct stream *s) {
+    gateway_count_handshakes(n->gw, -1);
     METRIC_ADD(&n->gw->metrics, tls_handshakes_total, 1);
     METRIC_ADD(&n->gw->metrics, tls_resumed_total, tls_resumed(s));
 }
@@ -77,6 +95,7 @@ static void on_tls_redis(void *ctx, struct stream *s) {
 }
 static void on_tls_failure(void *ctx, const char *reason) {
     struct gateway_net *n = ctx;
+    gateway_count_handshakes(n->gw, -1);
     METRIC_ADD(&n->gw->metrics, tls_handshakes_failed_total, 1);
     log_debug("tls-handshake-failed", "reason=%s", log_quote(slice_str(reason)));
 }
@@ -158,6 +177,8 @@ static void stop_listening(struct gateway_net *n) {
 static void stop_accepting(struct gateway_net *n) {
     stop_listening(n);
     for (size_t i = 0; i < GATEWAY_PORT_COUNT; i++) {
+        while (n->acceptors[i] && tls_acceptor_drop_oldest(n->acceptors[i]))
+            ;
         tls_acceptor_free(n->acceptors[i]);
         n->acceptors[i] = NULL;
     }

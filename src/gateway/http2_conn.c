@@ -333,6 +333,9 @@ static void finish(struct http2_conn *h2) {
     if (http2_is_flood(h2->session) && h2->conn->state == CONN_OPEN)
         METRIC_ADD(&h2->conn->gw->metrics, http2_floods_total, 1);
     conn_forget_line(h2->conn);
+    struct list *first;
+    while ((first = list_first(&h2->ready)) != NULL)
+        list_remove(first);
     conn_finish(h2->conn);
 }
 
@@ -382,9 +385,8 @@ static void check_place(struct place *p, uint64_t now_ms) {
     }
 }
 
-static void http2_check_time(struct conn *c, uint64_t now_ms) {
-    struct http2_conn *h2 = http2_of(c);
-    const struct gateway_options *o = &c->gw->options;
+static void check_connection(struct http2_conn *h2, uint64_t now_ms) {
+    const struct gateway_options *o = &h2->conn->gw->options;
     http2_second(h2->session);
     /* A client that answers the ping of http2_leave() is let go then; others after a while. */
     if (h2->leaving > 0 && h2->leaving++ == 2)
@@ -394,6 +396,14 @@ static void http2_check_time(struct conn *c, uint64_t now_ms) {
     else if (http2_stream_count(h2->session) == 0 &&
              now_ms - h2->used_ms >= o->http_idle_timeout_ms)
         end_late(h2, HTTP2_NO_ERROR);
+}
+
+/* Streams have their limits also when the client sends no more: the windows of what it is owed will
+ * not open again. */
+static void http2_check_time(struct conn *c, uint64_t now_ms) {
+    struct http2_conn *h2 = http2_of(c);
+    if (c->state == CONN_OPEN)
+        check_connection(h2, now_ms);
     LIST_FOREACH_SAFE (it, &h2->places) {
         check_place(LIST_ENTRY(it, struct place, node), now_ms);
     }

@@ -74,7 +74,14 @@ void http_end(struct http_request *r, const char *content_type, struct slice con
 void http_answer(struct http_request *r, int status, const char *content_type,
                  struct slice content) {
     http_begin(r, status);
+    http_header(r, "Cache-Control", slice_str("no-store"));
     http_end(r, content_type, content);
+}
+
+void http_answer_json(struct http_request *r, int status, struct buf *json) {
+    buf_append_char(json, '\n');
+    http_answer(r, status, "application/json", buf_slice(json));
+    buf_fini(json);
 }
 
 /* ---- in pieces ---------------------------------------------------------------------------------

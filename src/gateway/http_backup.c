@@ -108,14 +108,11 @@ static void state_answer(struct http_request *r, enum upstream_outcome outcome, 
         return;
     json_out_begin(&j, &json);
     if (http_reply_to_json(&j, &reply)) {
-        buf_append_char(&json, '\n');
-        http_begin(r, 200);
-        http_header(r, "Cache-Control", slice_str("no-store"));
-        http_end(r, "application/json", buf_slice(&json));
+        http_answer_json(r, 200, &json);
     } else {
         http_malformed_reply(r);
+        buf_fini(&json);
     }
-    buf_fini(&json);
 }
 
 static void piece_answer(struct http_request *r, enum upstream_outcome outcome, uint64_t index,
@@ -128,9 +125,7 @@ static void piece_answer(struct http_request *r, enum upstream_outcome outcome, 
         http_malformed_reply(r);
         return;
     }
-    http_begin(r, 200);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "application/octet-stream", piece.bytes);
+    http_answer(r, 200, "application/octet-stream", piece.bytes);
 }
 
 void http_backup_get(struct http_request *r, const struct http_input *in) {

@@ -25,7 +25,6 @@ struct http_conn {
     struct conn conn;
     enum http_state state;
     size_t seen;         /* bytes of an incomplete head that were searched */
-    bool begun;          /* a request was taken: it is HTTP/1 */
     uint64_t started_ms; /* when the first byte of the request came; 0: none has */
     uint64_t started_us; /* the same, for the access log; 0: there is none */
     struct http1_body reader;
@@ -117,10 +116,9 @@ static void run(struct http_conn *hc, const struct http_head *head, struct http_
     uint32_t requests_max = hc->conn.gw->options.http_requests_max;
     http_request_begin(r, &hc->conn, head->minor_version == 0 ? HTTP_VERSION_1_0 : HTTP_VERSION_1_1,
                        head, &http1_sink);
-    if (requests_max > 0 && ++hc->conn.requests >= requests_max)
+    if (++hc->conn.requests >= requests_max && requests_max > 0)
         keep_alive = false;
     r->keep_alive = keep_alive = keep_alive && head->keep_alive;
-    hc->begun = true;
     r->began_us = hc->started_us;
     http_plan_run(plan, r, head, body);
     if (!keep_alive)
@@ -177,7 +175,7 @@ static void expect_body(struct http_conn *hc, struct slice head_bytes, const str
 static bool take_head(struct http_conn *hc, struct slice head_bytes, const struct http_head *head) {
     struct http_plan plan;
     if (site_quick(&hc->conn, head, hc->started_us)) {
-        hc->begun = true;
+        hc->conn.requests++;
         request_over(hc);
         return true;
     }
@@ -296,7 +294,7 @@ static size_t http_parse(struct conn *c, struct slice in) {
         http2_conn_adopt(c); /* and what is not the preface is an error there */
         return c->ops->parse(c, in);
     }
-    if (!hc->begun && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
+    if (c->requests == 0 && hc->state == HTTP_STATE_HEAD && begins_http2(hc, in)) {
         if (in.size < HTTP2_PREFACE_BYTES)
             return 0;
         http2_conn_adopt(c);
@@ -328,7 +326,8 @@ static void http_check_time(struct conn *c, uint64_t now_ms) {
         conn_may_parse(c)) {
         timed_out = now_ms - hc->started_ms >= o->http_head_timeout_ms;
     } else if (hc->state == HTTP_STATE_BODY || hc->state == HTTP_STATE_DISCARD) {
-        uint64_t limit_ms = o->http_body_timeout_ms + hc->reader.total * 1000 / BODY_BYTES_PER_S;
+        uint64_t received = http1_body_received(&hc->reader);
+        uint64_t limit_ms = o->http_body_timeout_ms + received * 1000 / BODY_BYTES_PER_S;
         timed_out = now_ms - hc->started_ms >= limit_ms && conn_may_parse(c);
     } else if (hc->state == HTTP_STATE_HEAD && c->line_count == 0 && !hc->started_ms &&
                now_ms - c->active_ms >= o->http_idle_timeout_ms) {

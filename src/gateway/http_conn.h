@@ -91,9 +91,11 @@ void http_header_etag(struct http_request *r, uint64_t revision);
 /* Ends the head and the request: content of that type (none when NULL: an answer that has no
  * content by its status). HEAD gets the length only. Frees r. */
 void http_end(struct http_request *r, const char *content_type, struct slice content);
-/* The usual case of both. */
+/* The usual case of both: what is so now, and no cache keeps. */
 void http_answer(struct http_request *r, int status, const char *content_type,
                  struct slice content);
+/* The same with a JSON text, which gets its line end here. Takes it. */
+void http_answer_json(struct http_request *r, int status, struct buf *json);
 
 /* Ends the head of an answer whose content comes in pieces, by http_stream_write(), of `length`
  * bytes together or HTTP_LENGTH_UNKNOWN. Returns false when the request asked for the head only

@@ -15,17 +15,10 @@
 #include "gateway/http_routes.h"
 #include "gateway/pack.h"
 #include "gateway/site_serve.h"
+#include "net/sha256.h"
 #include "store/sites.h"
 
 enum { SHOWN_WITHIN_MS = 3000 };
-
-static void answer_json(struct http_request *r, int status, struct buf *json) {
-    buf_append_char(json, '\n');
-    http_begin(r, status);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "application/json", buf_slice(json));
-    buf_fini(json);
-}
 
 /* Takes "[status, ..." off a reply. False when it was answered: it failed, or was refused. */
 static bool take_status(struct http_request *r, enum upstream_outcome outcome,
@@ -103,9 +96,7 @@ static void missing_answer(struct http_request *r, enum upstream_outcome outcome
         buf_append_str(&text, hex);
         buf_append_char(&text, '\n');
     }
-    http_begin(r, 200);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "text/plain; charset=utf-8", buf_slice(&text));
+    http_answer(r, 200, "text/plain; charset=utf-8", buf_slice(&text));
     buf_fini(&text);
 }
 
@@ -148,7 +139,7 @@ static void blocks_answer(struct http_request *r, enum upstream_outcome outcome,
         return;
     }
     buf_printf(&json, "{\"added\":%lld}", (long long)added.integer);
-    answer_json(r, 200, &json);
+    http_answer_json(r, 200, &json);
 }
 
 /* The names are made here: a block can have no other one than its own. */
@@ -194,9 +185,7 @@ static void block_answer(struct http_request *r, enum upstream_outcome outcome, 
                      "there is no such block");
         return;
     }
-    http_begin(r, 200);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "application/octet-stream", block.bytes);
+    http_answer(r, 200, "application/octet-stream", block.bytes);
 }
 
 void http_block_get(struct http_request *r, const struct http_input *in) {
@@ -313,7 +302,7 @@ static void stage_answer(struct http_request *r, enum upstream_outcome outcome, 
     }
     buf_printf(&json, "{\"id\":%lld,\"blocks\":%lld}", (long long)id.integer,
                (long long)blocks.integer);
-    answer_json(r, 201, &json);
+    http_answer_json(r, 201, &json);
 }
 
 void http_deploy_post(struct http_request *r, const struct http_input *in) {
@@ -383,7 +372,7 @@ static void pin_answer(struct http_request *r, enum upstream_outcome outcome, ui
     }
     json_out_end(&j, ']');
     json_out_end(&j, '}');
-    answer_json(r, 200, &json);
+    http_answer_json(r, 200, &json);
 }
 
 void http_deploy_pin(struct http_request *r, const struct http_input *in) {
@@ -424,7 +413,7 @@ static void switched_done(struct site_wait *wait) {
     struct buf json = s->json;
     struct http_request *r = s->r;
     r->gone = NULL;
-    answer_json(r, 200, &json);
+    http_answer_json(r, 200, &json);
 }
 
 static void switch_answer(struct http_request *r, enum upstream_outcome outcome, uint64_t index,

@@ -119,11 +119,7 @@ static void on_gone(struct http_request *r) {
 
 static void answer_json(struct http_request *r, int status, struct buf *json) {
     drop(r);
-    buf_append_char(json, '\n');
-    http_begin(r, status);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "application/json", buf_slice(json));
-    buf_fini(json);
+    http_answer_json(r, status, json);
 }
 
 /* Clients look at "error"; `applied` is NULL or says whether anything changed. */

@@ -18,11 +18,11 @@
 #include <sys/random.h>
 
 #include "base/num.h"
-#include "base/sha256.h"
 #include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/json_merge.h"
 #include "gateway/pack.h"
+#include "net/sha256.h"
 #include "net/tls.h"
 #include "proto/cookie.h"
 #include "store/store.h"

@@ -114,11 +114,7 @@ static void sites_answer(struct http_request *r, enum upstream_outcome outcome, 
     }
     json_out_end(&j, ']');
     json_out_end(&j, '}');
-    buf_append_char(&json, '\n');
-    http_begin(r, 200);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "application/json", buf_slice(&json));
-    buf_fini(&json);
+    http_answer_json(r, 200, &json);
 }
 
 void http_sites_get(struct http_request *r, const struct http_input *in) {

@@ -94,7 +94,6 @@ static bool status_to_json(struct gateway *gw, struct slice reply, struct buf *j
     }
     put_gateway(gw, &j);
     json_out_end(&j, '}');
-    buf_append_char(json, '\n');
     return true;
 }
 
@@ -105,13 +104,11 @@ static void status_answer(struct http_request *r, enum upstream_outcome outcome,
     if (http_answer_failure(r, outcome, reply))
         return;
     if (status_to_json(r->base.conn->gw, reply, &json)) {
-        http_begin(r, 200);
-        http_header(r, "Cache-Control", slice_str("no-store"));
-        http_end(r, "application/json", buf_slice(&json));
+        http_answer_json(r, 200, &json);
     } else {
         http_malformed_reply(r);
+        buf_fini(&json);
     }
-    buf_fini(&json);
 }
 
 void http_status_get(struct http_request *r, const struct http_input *in) {
@@ -125,9 +122,7 @@ void http_status_get(struct http_request *r, const struct http_input *in) {
 
 void http_health_get(struct http_request *r, const struct http_input *in) {
     (void)in;
-    http_begin(r, 200);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "text/plain; charset=utf-8", slice_str("ok\n"));
+    http_answer(r, 200, "text/plain; charset=utf-8", slice_str("ok\n"));
 }
 
 void http_ready_get(struct http_request *r, const struct http_input *in) {
@@ -187,8 +182,6 @@ void http_metrics_get(struct http_request *r, const struct http_input *in) {
     metrics_append_one(&text, "upstream_direct_reads_total", "counter",
                        "Reads that the answering thread executed on the node's store itself.",
                        up.direct_total);
-    http_begin(r, 200);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
     buf_fini(&text);
 }

@@ -13,6 +13,7 @@
 #include "gateway/http_json.h"
 #include "gateway/http_routes.h"
 #include "gateway/pack.h"
+#include "net/sha256.h"
 #include "proto/url.h"
 #include "store/store.h"
 
@@ -28,11 +29,10 @@ static void submit(struct http_request *r, enum upstream_kind kind, struct buf *
     conn_submit(&r->base, kind, STORE_DB_ACCESS, packed);
 }
 
+/* The text may have a token in it. */
 static void answer_json(struct http_request *r, int status, struct buf *json) {
     buf_append_char(json, '\n');
-    http_begin(r, status);
-    http_header(r, "Cache-Control", slice_str("no-store"));
-    http_end(r, "application/json", buf_slice(json));
+    http_answer(r, status, "application/json", buf_slice(json));
     explicit_bzero(json->data, json->size);
     buf_fini(json);
 }

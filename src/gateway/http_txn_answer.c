@@ -104,14 +104,11 @@ static void answer_done(struct http_request *r, const struct txn_plan *plan, str
     json_out_bool(&j, true);
     if (put_results(&j, plan->kinds, plan->then_count, &reply)) {
         json_out_end(&j, '}');
-        buf_append_char(&json, '\n');
-        http_begin(r, 200);
-        http_header(r, "Cache-Control", slice_str("no-store"));
-        http_end(r, "application/json", buf_slice(&json));
+        http_answer_json(r, 200, &json);
     } else {
         http_malformed_reply(r);
+        buf_fini(&json);
     }
-    buf_fini(&json);
 }
 
 /* Whether any operation of a branch changed something; its results are well formed. What a Redis

@@ -17,6 +17,7 @@
 #include "gateway/http_sink.h"
 #include "gateway/pack.h"
 #include "gateway/watch_hub.h"
+#include "net/sha256.h"
 #include "proto/sse.h"
 #include "store/store.h"
 

@@ -26,9 +26,33 @@ static void own_field(struct site_answer *a, const struct site_headers_match *m,
         site_answer_field(a, name, value);
 }
 
+/* Also for some caches only: CDN-Cache-Control (RFC 9213) and its kin. */
+static bool is_about_caches(struct slice name) {
+    const struct slice end = slice_str("Cache-Control");
+    return slice_equal_nocase(name, "Expires") || slice_equal_nocase(name, "Surrogate-Control") ||
+           (name.size >= end.size &&
+            slice_equal_nocase(slice_of(name.data + name.size - end.size, end.size),
+                               "Cache-Control"));
+}
+
+void site_answer_keep_nowhere(struct site_answer *a) {
+    struct buf all = a->fields;
+    struct reader r = reader_of(buf_slice(&all));
+    a->fields = (struct buf){0};
+    while (reader_left(&r) > 0) {
+        struct slice name = reader_lstr(&r), value = reader_lstr(&r);
+        if (!is_about_caches(name))
+            put_field(a, name, value);
+    }
+    buf_fini(&all);
+    site_answer_field(a, "Cache-Control", slice_str("private, no-store"));
+}
+
 static void site_field(void *ctx, struct slice name, struct slice value) {
     struct site_answer *a = ctx;
     if (slice_equal_nocase(name, "Content-Type")) {
+        if (value.size == 0)
+            return; /* a placeholder stood for nothing; an answer without a type has no content */
         buf_reset(&a->type);
         buf_append_slice(&a->type, value);
     } else {
@@ -105,6 +129,21 @@ static void content_ranges(struct site_answer *a, const struct http_ranges *rang
     buf_fini(&type);
 }
 
+static void answer_text(struct site_answer *a, int status, const char *text) {
+    a->status = status;
+    site_answer_field(a, "Cache-Control", slice_str("no-store"));
+    content_text(a, "text/plain; charset=utf-8", text);
+}
+
+/* What was said of the file is not true of the text. */
+static void instead_of_file(struct site_answer *a, int status, const char *text) {
+    a->variant = NULL;
+    a->html = false;
+    buf_reset(&a->fields);
+    buf_reset(&a->type);
+    answer_text(a, status, text);
+}
+
 static void content_file(struct site_answer *a, const struct http_head *head,
                          const struct http_validators *v, uint64_t now_s) {
     struct http_ranges ranges;
@@ -123,10 +162,8 @@ static void content_file(struct site_answer *a, const struct http_head *head,
     } else if (result == HTTP_RANGE_UNSATISFIABLE) {
         char text[HTTP_CONTENT_RANGE_BYTES_MAX];
         size_t n = http_range_format(NULL, a->variant->size, text);
-        a->status = 416;
+        instead_of_file(a, 416, "The file has no such range.\n");
         site_answer_field(a, "Content-Range", slice_of(text, n));
-        buf_reset(&a->type);
-        content_text(a, "text/plain; charset=utf-8", "The file has no such range.\n");
     } else {
         a->whole = a->status == 200;
         segment(a, false, 0, a->variant->size);
@@ -134,12 +171,6 @@ static void content_file(struct site_answer *a, const struct http_head *head,
 }
 
 /* ---- kinds of answers ---- */
-
-static void answer_text(struct site_answer *a, int status, const char *text) {
-    a->status = status;
-    site_answer_field(a, "Cache-Control", slice_str("no-store"));
-    content_text(a, "text/plain; charset=utf-8", text);
-}
 
 static void answer_redirect(struct site_answer *a, const struct site_deploy *d, struct slice path,
                             int status, struct slice location) {
@@ -160,8 +191,9 @@ static void answer_moved(struct site_answer *a, const struct site_deploy *d, str
     buf_fini(&location);
 }
 
+/* not_modified: what describes the content stays out (RFC 9110 section 15.4.5). */
 static void file_fields(struct site_answer *a, const struct site_file *f,
-                        const struct site_headers_match *m, struct slice path) {
+                        const struct site_headers_match *m, struct slice path, bool not_modified) {
     char date[30];
     if (a->status == 200)
         own_field(a, m, "ETag", slice_str(a->variant->etag));
@@ -174,10 +206,12 @@ static void file_fields(struct site_answer *a, const struct site_file *f,
                                                       : "no-cache"));
     if (f->variant_count > 1)
         own_field(a, m, "Vary", slice_str("Accept-Encoding"));
-    if (a->variant->encoding != HTTP_ENCODING_IDENTITY)
+    if (a->by_accept)
+        own_field(a, m, "Vary", slice_str("Accept"));
+    if (a->variant->encoding != HTTP_ENCODING_IDENTITY && !not_modified)
         site_answer_field(a, "Content-Encoding",
                           slice_str(http_encoding_name(a->variant->encoding)));
-    if (a->status == 200)
+    if (a->status == 200 && !not_modified)
         own_field(a, m, "Accept-Ranges", slice_str("bytes"));
     site_fields(a, m, path);
 }
@@ -204,12 +238,10 @@ static void answer_file(struct site_answer *a, struct site_deploy *d, struct sit
     enum http_precondition p =
         status == 200 ? http_conditional_check(head, &v, now_s) : HTTP_PRECONDITION_HOLDS;
     if (p == HTTP_PRECONDITION_FAILED) {
-        a->variant = NULL;
-        buf_reset(&a->type);
-        answer_text(a, 412, "The file is not in the state that was asked for.\n");
+        instead_of_file(a, 412, "The file is not in the state that was asked for.\n");
         return;
     }
-    file_fields(a, f, &m, path);
+    file_fields(a, f, &m, path, p == HTTP_NOT_MODIFIED);
     if (p == HTTP_NOT_MODIFIED) {
         a->status = 304;
         a->variant = NULL;
@@ -286,11 +318,14 @@ void site_answer_make(struct site_answer *a, const struct site *site, struct sit
         return;
     }
     struct site_entry *e = site_deploy_find(shown, path);
-    struct site_captures captures;
+    struct site_captures captures, others;
     const struct site_redirect *rule = NULL;
+    const struct slice html = slice_str("text/html");
     if (shown->redirects && (!e || site_redirects_any_forced(shown->redirects))) {
         bool page = site_path_is_navigation(path, http_find_header(head, "Accept"));
         rule = site_redirects_match(shown->redirects, path, e != NULL, page, &captures);
+        a->by_accept = !e && site_path_is_navigation(path, &html) &&
+                       rule != site_redirects_match(shown->redirects, path, false, !page, &others);
     }
     if (rule && follow_rule(a, shown, path, rule, &captures, head, now_s))
         return;

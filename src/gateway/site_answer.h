@@ -7,7 +7,8 @@
  *
  * Fields of a file: ETag (strong, another one for each encoding), Last-Modified, Cache-Control,
  * Accept-Ranges, Vary where there is more than one encoding; then those of _headers. Conditions,
- * ranges (RFC 9110 sections 13 and 14).
+ * ranges (RFC 9110 sections 13 and 14). Short texts (400, 404, 406, 412, 416) have none of them and
+ * are not kept by caches.
  */
 #pragma once
 #include "gateway/sites.h"
@@ -33,6 +34,7 @@ struct site_answer {
     bool whole;                         /* all of the file, status 200 */
     bool direct;                        /* by its own name: no rule led there */
     bool html;                          /* a page: the visitor is told the number of the switch */
+    bool by_accept;                     /* for others, which accept something else, it is another */
     bool plain;                         /* without the server's own X-Content-Type-Options */
 };
 
@@ -42,3 +44,6 @@ void site_answer_fini(struct site_answer *a);
 /* The fields of a file that is answered in full, as HTTP/1.1 writes them, with the empty line. */
 void site_answer_put_head(const struct site_answer *a, struct buf *out);
 void site_answer_field(struct site_answer *a, const char *name, struct slice value);
+/* No cache is to have it, whatever the site says: others, and this visitor later, see another
+ * deploy at the same address. */
+void site_answer_keep_nowhere(struct site_answer *a);

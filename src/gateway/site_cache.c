@@ -109,11 +109,13 @@ bool site_cache_full(struct site_cache *c) {
 
 /* ---- files ---- */
 
-static bool read_file(const char *path, size_t bytes_max, struct buf *out) {
+enum found { FOUND, MISSING, DAMAGED };
+
+static enum found read_file(const char *path, size_t bytes_max, struct buf *out) {
     buf_reset(out);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return false;
+        return MISSING;
     struct stat st;
     bool ok = fstat(fd, &st) == 0 && st.st_size >= TRAILER_BYTES && (size_t)st.st_size <= bytes_max;
     size_t size = ok ? (size_t)st.st_size : 0, done = 0;
@@ -129,10 +131,10 @@ static bool read_file(const char *path, size_t bytes_max, struct buf *out) {
     }
     close(fd);
     if (!ok)
-        return false;
+        return DAMAGED;
     uint64_t sum = get_u64le(out->data + size - TRAILER_BYTES);
     out->size -= TRAILER_BYTES;
-    return sum == hash64(buf_slice(out), 0);
+    return sum == hash64(buf_slice(out), 0) ? FOUND : DAMAGED;
 }
 
 static bool write_whole(int fd, struct slice s) {
@@ -147,9 +149,17 @@ static bool write_whole(int fd, struct slice s) {
     return true;
 }
 
-/* `folder` is on the same file system. */
+static bool put_in_place(const char *tmp, const char *path, bool once) {
+    if (once && renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return true;
+    /* Not every file system can do that. */
+    return (!once || errno == EINVAL) && rename(tmp, path) == 0;
+}
+
+/* `folder` is on the same file system. `once`: a file that is there already stays, and the result
+ * is false. */
 static bool write_file(struct site_cache *c, const char *folder, const char *path,
-                       struct slice bytes) {
+                       struct slice bytes, bool once) {
     char tmp[PATH_BYTES + 64];
     uint8_t trailer[TRAILER_BYTES];
     uint64_t number = __atomic_fetch_add(&c->next_tmp, 1, __ATOMIC_RELAXED);
@@ -160,10 +170,12 @@ static bool write_file(struct site_cache *c, const char *folder, const char *pat
     int error = errno;
     if (fd >= 0)
         close(fd);
-    if (ok && rename(tmp, path) == 0)
+    if (ok && put_in_place(tmp, path, once))
         return true;
     error = ok ? errno : error;
     unlink(tmp);
+    if (ok && error == EEXIST)
+        return false;
     if (!c->complained)
         log_warn("site-cache", "error=%s path=%s", log_quote(slice_str(strerror(error))),
                  log_quote(slice_str(path)));
@@ -171,16 +183,32 @@ static bool write_file(struct site_cache *c, const char *folder, const char *pat
     return false;
 }
 
+/* So that the block can be fetched anew. */
+static void remove_block(struct site_cache *c, const char *path) {
+    struct stat st;
+    if (stat(path, &st) == 0 && unlink(path) == 0)
+        __atomic_sub_fetch(&c->bytes, (uint64_t)st.st_size, __ATOMIC_RELAXED);
+}
+
 bool site_cache_read(struct site_cache *c, const uint8_t *hash, struct buf *out) {
     char path[PATH_BYTES];
     block_path(c, hash, path);
-    return read_file(path, BLOCK_FILE_BYTES_MAX, out);
+    enum found found = read_file(path, BLOCK_FILE_BYTES_MAX, out);
+    if (found == DAMAGED)
+        remove_block(c, path);
+    return found == FOUND;
 }
 
 bool site_cache_has(struct site_cache *c, const uint8_t *hash) {
     char path[PATH_BYTES];
+    struct stat st;
     block_path(c, hash, path);
-    return access(path, R_OK) == 0;
+    if (stat(path, &st) < 0)
+        return false;
+    if (st.st_size > TRAILER_BYTES)
+        return true;
+    remove_block(c, path); /* a power cut leaves them so */
+    return false;
 }
 
 void site_cache_put(struct site_cache *c, const uint8_t *hash, struct slice bytes) {
@@ -191,7 +219,7 @@ void site_cache_put(struct site_cache *c, const uint8_t *hash, struct slice byte
     if (__atomic_add_fetch(&c->bytes, size, __ATOMIC_RELAXED) <= c->bytes_max) {
         block_path(c, hash, path);
         snprintf(folder, sizeof folder, "%s/blocks/%02x", c->dir, hash[0]);
-        if (write_file(c, folder, path, bytes))
+        if (write_file(c, folder, path, bytes, true))
             return;
     }
     __atomic_sub_fetch(&c->bytes, size, __ATOMIC_RELAXED);
@@ -218,11 +246,11 @@ void site_cache_prune(struct site_cache *c, bool (*wanted)(void *ctx, const uint
 bool site_cache_read_state(struct site_cache *c, struct buf *out) {
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/sites", c->dir);
-    return read_file(path, STATE_BYTES_MAX, out);
+    return read_file(path, STATE_BYTES_MAX, out) == FOUND;
 }
 
 void site_cache_write_state(struct site_cache *c, struct slice bytes) {
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/sites", c->dir);
-    write_file(c, c->dir, path, bytes);
+    write_file(c, c->dir, path, bytes, false);
 }

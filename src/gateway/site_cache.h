@@ -4,13 +4,14 @@
  *   DIR/blocks/ab/abcd...   a block by its SHA-256: the bytes | u64 XXH3 of them
  *   DIR/sites               what sites there were when they were last known (the loader's)
  *
- * A block's name says what is in it, so nothing here is ever out of date; a file that is damaged or
- * cut short is taken for missing. Files are written beside and renamed, not flushed: after a power
- * cut some are missing, and are fetched again.
+ * A block's name says what is in it, so nothing here is ever out of date; a file that turns out to
+ * be damaged or cut short is removed, and fetched again. Files are written beside and renamed, not
+ * flushed: after a power cut some are missing or empty.
  *
- * Threads: site_cache_read() on any; everything else on the loader's and, for put, on any (a lock
- * guards the sum of sizes only). File reads and writes block the thread that makes them: blocks are
- * at most 256 KiB. Bounded: what would make the folder larger than its limit is not kept.
+ * Threads: site_cache_read() and site_cache_put() on any; everything else on the loader's. The sum
+ * of sizes is atomic, and of threads that put the same block at once only one counts it. File reads
+ * and writes block the thread that makes them: blocks are at most 256 KiB. Bounded: what would make
+ * the folder larger than its limit is not kept.
  */
 #pragma once
 #include "base/buf.h"
@@ -23,6 +24,7 @@ int site_cache_open(const char *dir, uint64_t bytes_max, struct site_cache **ret
 void site_cache_free(struct site_cache *c);
 /* Replaces the content of `out` by the block. False: it is not there. */
 bool site_cache_read(struct site_cache *c, const uint8_t *hash, struct buf *out);
+/* Whether there is a file of it; what is in it only reading shows. */
 bool site_cache_has(struct site_cache *c, const uint8_t *hash);
 /* Keeps a block. A failure (no room, an error of the disk) is no error: it is not there then. */
 void site_cache_put(struct site_cache *c, const uint8_t *hash, struct slice bytes);

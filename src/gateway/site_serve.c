@@ -212,6 +212,12 @@ static void send_whole(struct site_request *s, const struct site_blob *blob) {
     site_request_free(s);
 }
 
+/* In HTTP/1 what comes behind a request that waits is not begun: each would hold a block. */
+static void hold_others(struct site_request *s) {
+    if (s->r->version != HTTP_VERSION_2)
+        conn_hold(s->r->base.conn);
+}
+
 static void on_block(struct site_fetch *f, enum site_fetch_result result, struct slice bytes);
 
 /* Whether a block is in s->block; else it is on its way. */
@@ -230,6 +236,7 @@ static bool have_block(struct site_request *s, uint64_t index) {
         return true;
     }
     s->block_wanted = index;
+    hold_others(s);
     site_fetch_start(&s->fetch, s->gw, hash, on_block);
     return false;
 }
@@ -248,6 +255,11 @@ static struct slice next_piece(struct site_request *s, const struct site_segment
     return piece;
 }
 
+static void drop_block(struct site_request *s) {
+    buf_fini(&s->block);
+    s->block_at = UINT64_MAX;
+}
+
 /* Writes as far as there are bytes and room. */
 static void more(struct http_request *r) {
     struct site_request *s = r->data;
@@ -260,6 +272,8 @@ static void more(struct http_request *r) {
             return;
         http_stream_write(r, piece);
         s->offset += piece.size;
+        if (!g->literal && (g->from + s->offset) % SITE_MANIFEST_BLOCK_BYTES == 0)
+            drop_block(s); /* the next one is fetched when there is room for it */
         if (s->offset == g->size) {
             s->segment++;
             s->offset = 0;
@@ -391,6 +405,7 @@ static void answer(struct site_request *s, const struct http_head *head) {
     if (preview) {
         char id[24];
         int n = snprintf(id, sizeof id, "%llu", (unsigned long long)shown->id);
+        site_answer_keep_nowhere(a);
         site_answer_field(a, "Site-Preview", slice_of(id, (size_t)n));
     } else if (a->html && cookies.seen != site->switch_index) {
         struct buf cookie = {0};
@@ -475,6 +490,7 @@ static void wait_for_newer(struct site_request *s, const struct http_head *head)
         return;
     }
     struct site_waits *w = gw->site_waits;
+    hold_others(s);
     METRIC_ADD(&gw->metrics, site_waits_total, 1);
     list_push_back(&w->waiters, &s->waiter);
     s->until_ms = gateway_now_ms(gw) + SITE_WAIT_MS;

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "net/tcp.h"
@@ -126,9 +125,7 @@ static void env_close(void *env, void *handle) {
 }
 
 static void env_node_clocks(void *env, uint64_t *ret_now_ms, uint64_t *ret_wall_ms) {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    *ret_wall_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    *ret_wall_ms = loop_wall_ms();
     *ret_now_ms =
         loop_now_ms(((struct upstream_net *)env)->loop); /* all loops of a process have one clock */
 }

@@ -147,12 +147,15 @@ uint64_t loop_turn_ms(struct loop *l) {
     return l->turn_ms;
 }
 
-uint64_t loop_turn_wall_ms(struct loop *l) {
+uint64_t loop_wall_ms(void) {
     struct timespec now;
-    if (l->turn_wall_ms == 0) {
-        CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
-        l->turn_wall_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-    }
+    CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t loop_turn_wall_ms(struct loop *l) {
+    if (l->turn_wall_ms == 0)
+        l->turn_wall_ms = loop_wall_ms();
     return l->turn_wall_ms;
 }
 

@@ -19,6 +19,7 @@ void loop_stop(struct loop *l); /* from the loop's own thread */
  */
 void loop_drain(struct loop *l);
 uint64_t loop_now_ms(struct loop *l); /* monotonic, read anew at each call */
+uint64_t loop_wall_ms(void);          /* since 1970, likewise */
 /* The same, and milliseconds since 1970, as of the first call in this turn: for time limits and
  * dates that are asked for with every request. A turn takes some milliseconds at most. */
 uint64_t loop_turn_ms(struct loop *l);

@@ -135,6 +135,8 @@ struct tls_acceptor *tls_acceptor_new(struct loop *l, struct tls_server *s, cons
                                       uint32_t time_limit_ms,
                                       const struct tls_acceptor_handler *handler);
 void tls_acceptor_take(struct tls_acceptor *a, struct stream *below);
+/* Gives up the oldest handshake, to make room. False: none is under way. */
+bool tls_acceptor_drop_oldest(struct tls_acceptor *a);
 size_t tls_acceptor_count(const struct tls_acceptor *a);
 /* Ends what is under way. */
 void tls_acceptor_free(struct tls_acceptor *a);

@@ -89,11 +89,17 @@ struct tls_acceptor *tls_acceptor_new(struct loop *l, struct tls_server *s, cons
     return a;
 }
 
+bool tls_acceptor_drop_oldest(struct tls_acceptor *a) {
+    struct list *first = list_first(&a->pending);
+    if (first)
+        give_up(LIST_ENTRY(first, struct handshake, node), "too many handshakes at once");
+    return first != NULL;
+}
+
 void tls_acceptor_take(struct tls_acceptor *a, struct stream *below) {
     struct handshake *h = xcalloc(1, sizeof *h);
     if (a->count >= TLS_HANDSHAKES_MAX)
-        give_up(LIST_ENTRY(list_first(&a->pending), struct handshake, node),
-                "too many handshakes at once");
+        tls_acceptor_drop_oldest(a);
     h->acceptor = a;
     h->until_ms = loop_now_ms(a->loop) + a->time_limit_ms;
     if (list_empty(&a->pending))

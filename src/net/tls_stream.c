@@ -17,6 +17,8 @@ enum {
     /* Encrypted at a time, and how much may wait below before we stop. */
     PIECE_BYTES = 64 * 1024,
     BELOW_BYTES = 256 * 1024,
+    /* Our own bytes never come to this; answers to KeyUpdate would, without end. */
+    BELOW_BYTES_MAX = 2 * BELOW_BYTES,
     COMPACT_BYTES = 1024 * 1024,
 };
 
@@ -280,6 +282,10 @@ static void deliver(struct tls_stream *t, size_t size) {
 static void read_all(struct tls_stream *t) {
     size_t size = 0, n;
     int rc;
+    if (stream_pending_bytes(t->below) > BELOW_BYTES_MAX) {
+        fail(t, "the peer asks for answers that it does not take");
+        return;
+    }
     CHECK(!plain_used);
     plain_used = true;
     for (;;) {

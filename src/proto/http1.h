@@ -95,6 +95,8 @@ enum http1_body_result {
  * TOO_LARGE: it announces more than bytes_max. */
 enum http1_body_result http1_body_begin(struct http1_body *b, const struct http_head *head,
                                         uint64_t bytes_max);
+/* Content that came so far. */
+uint64_t http1_body_received(const struct http1_body *b);
 /* Takes bytes off the front of *in. PIECE: *ret_piece is content, call again. MORE: *in is used up.
  * END: the body is complete, *in begins with the next request. BAD and TOO_LARGE: answer 400 or 413
  * and close. END, BAD and TOO_LARGE stay what they are when called again. */

@@ -43,6 +43,10 @@ enum http1_body_result http1_body_begin(struct http1_body *b, const struct http_
                               : HTTP1_BODY_END;
 }
 
+uint64_t http1_body_received(const struct http1_body *b) {
+    return b->state == DATA ? b->total - b->left : b->total;
+}
+
 static int hex_value(uint8_t c) {
     if (c >= '0' && c <= '9')
         return c - '0';

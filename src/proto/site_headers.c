@@ -166,14 +166,10 @@ struct site_headers *site_headers_parse(struct slice text, site_error_fn fn, voi
     struct site_headers *h = xcalloc(1, sizeof *h);
     struct site_rules r;
     struct slice line;
-    size_t size = text.size <= SITE_HEADERS_BYTES_MAX ? text.size : 0;
-    h->text = xmalloc(size + 1);
-    if (size > 0)
-        memcpy(h->text, text.data, size);
     h->rules = xcalloc(SITE_HEADERS_RULES_MAX, sizeof *h->rules);
     h->fields = xcalloc(SITE_HEADERS_FIELDS_MAX, sizeof *h->fields);
-    site_rules_begin(&r, slice_of(h->text, text.size), SITE_HEADERS_BYTES_MAX,
-                     SITE_HEADERS_LINE_BYTES_MAX, fn, ctx);
+    h->text =
+        site_rules_begin(&r, text, SITE_HEADERS_BYTES_MAX, SITE_HEADERS_LINE_BYTES_MAX, fn, ctx);
     uint32_t errors_before = 0; /* when the present path began */
     while (site_rules_next(&r, &line)) {
         if (line.data[0] != '/') {

@@ -190,13 +190,9 @@ struct site_redirects *site_redirects_parse(struct slice text, site_error_fn fn,
     struct site_redirects *r = xcalloc(1, sizeof *r);
     struct site_rules rules;
     struct slice line;
-    size_t size = text.size <= SITE_REDIRECTS_BYTES_MAX ? text.size : 0;
-    r->text = xmalloc(size + 1);
-    if (size > 0)
-        memcpy(r->text, text.data, size);
     r->rules = xcalloc(SITE_REDIRECTS_RULES_MAX, sizeof *r->rules);
-    site_rules_begin(&rules, slice_of(r->text, text.size), SITE_REDIRECTS_BYTES_MAX,
-                     SITE_REDIRECTS_LINE_BYTES_MAX, fn, ctx);
+    r->text = site_rules_begin(&rules, text, SITE_REDIRECTS_BYTES_MAX,
+                               SITE_REDIRECTS_LINE_BYTES_MAX, fn, ctx);
     while (site_rules_next(&rules, &line)) {
         struct site_redirect *rule = &r->rules[r->count];
         if (r->count == SITE_REDIRECTS_RULES_MAX) {

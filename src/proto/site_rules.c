@@ -1,18 +1,24 @@
 #include "proto/site_rules.h"
 
+#include <stdlib.h>
+
 #include "proto/http_list.h"
 
-void site_rules_begin(struct site_rules *r, struct slice text, size_t bytes_max,
-                      size_t line_bytes_max, site_error_fn fn, void *ctx) {
-    *r = (struct site_rules){.rest = text, .line_bytes_max = line_bytes_max, .fn = fn, .ctx = ctx};
-    if (text.size > bytes_max) {
+uint8_t *site_rules_begin(struct site_rules *r, struct slice text, size_t bytes_max,
+                          size_t line_bytes_max, site_error_fn fn, void *ctx) {
+    size_t size = text.size <= bytes_max ? text.size : 0;
+    uint8_t *copy = xmalloc(size + 1);
+    if (size > 0)
+        memcpy(copy, text.data, size);
+    *r = (struct site_rules){
+        .rest = slice_of(copy, size), .line_bytes_max = line_bytes_max, .fn = fn, .ctx = ctx};
+    if (text.size > bytes_max)
         site_rules_error(r, "the file is longer than %zu bytes", bytes_max);
-        r->rest.size = 0;
-    }
     if (slice_starts_with(r->rest, slice_str("\xEF\xBB\xBF"))) {
         r->rest.data += 3;
         r->rest.size -= 3;
     }
+    return copy;
 }
 
 static void report(struct site_rules *r, uint32_t line, const char *fmt, va_list ap) {

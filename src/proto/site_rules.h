@@ -17,9 +17,10 @@ struct site_rules {
     uint32_t error_count;
 };
 
-/* Begins to read `text`, a byte order mark at its beginning passed over. */
-void site_rules_begin(struct site_rules *r, struct slice text, size_t bytes_max,
-                      size_t line_bytes_max, site_error_fn fn, void *ctx);
+/* Begins to read a copy of `text`, a byte order mark at its beginning passed over. Lines and words
+ * borrow from the copy, which is returned and is the caller's to free; its bytes may be changed. */
+uint8_t *site_rules_begin(struct site_rules *r, struct slice text, size_t bytes_max,
+                          size_t line_bytes_max, site_error_fn fn, void *ctx);
 /* The next line that says something, without blanks around it: empty lines and those that begin
  * with
  * "#" are passed over. Lines that are too long or hold control characters are reported and passed

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gateway/client_limits.h"
+#include "net/sha256.h"
 
 /* At most `max` bytes; false when there are more, or it cannot be read. */
 static bool read_file(const char *option, const char *path, size_t max, struct buf *out) {

@@ -9,9 +9,9 @@
 
 enum {
     /* Descriptors that are not for clients: of the process, and of each thread (its loop, its
-     * listeners, its links, clients that are being refused). */
+     * listeners, its links, clients that are being refused, TLS handshakes beyond the limit). */
     RESERVED = 128,
-    RESERVED_PER_THREAD = 48,
+    RESERVED_PER_THREAD = 64,
     HEAD_BYTES_MIN = 1024,
     HEAD_BYTES_MAX = 32 * 1024,
     BODY_BYTES_MAX = 64 << 20,

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -47,9 +46,8 @@ static uint64_t env_now_ms(void *env) {
 }
 
 static uint64_t env_wall_ms(void *env) {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    (void)env;
+    return loop_wall_ms();
 }
 
 /* The store is written through a map. A page that cannot get its place on the disk, or be read,

@@ -7,10 +7,12 @@
 #include "base/reader.h"
 #include "store/sites_impl.h"
 
-static void refuse(struct call *c, int64_t status, const char *why) {
+/* Answers; its result is CALL_ANSWERED. */
+static int refuse(struct call *c, int64_t status, const char *why) {
     reply_array(c->out, 2);
     reply_int(c->out, status);
     reply_bulk_str(c->out, why);
+    return CALL_ANSWERED;
 }
 
 static bool get_u64(struct call *c, size_t at, uint64_t *ret_value) {
@@ -235,10 +237,8 @@ static int check_manifest(struct call *c, struct staging *s) {
         int rc = keyspace_find(c->ks, STORE_DB_SITES, site_name_slice(&name), &record);
         if (rc < 0)
             return rc;
-        if (rc || record.size != (left < SITE_BLOCK_BYTES ? left : SITE_BLOCK_BYTES)) {
-            refuse(c, 409, "a block of the manifest is missing");
-            return CALL_ANSWERED;
-        }
+        if (rc || record.size != (left < SITE_BLOCK_BYTES ? left : SITE_BLOCK_BYTES))
+            return refuse(c, 409, "a block of the manifest is missing");
         if (at > 0)
             continue;
         struct slice head;
@@ -252,10 +252,8 @@ static int check_manifest(struct call *c, struct staging *s) {
         s->bytes = reader_u64(&r);
         if (!slice_equal_str(magic, SITE_MANIFEST_MAGIC) || bytes != s->manifest_bytes ||
             s->block_count > SITE_BLOCKS_MAX ||
-            SITE_MANIFEST_HEADER_BYTES + (uint64_t)s->block_count * SITE_HASH_BYTES > bytes) {
-            refuse(c, 422, "these blocks are not a manifest");
-            return CALL_ANSWERED;
-        }
+            SITE_MANIFEST_HEADER_BYTES + (uint64_t)s->block_count * SITE_HASH_BYTES > bytes)
+            return refuse(c, 422, "these blocks are not a manifest");
     }
     return 0;
 }
@@ -289,18 +287,15 @@ static int check_hosts(struct call *c, struct slice site, struct slice hosts) {
             bool taken = memmem(list.data, list.size, one.data, one.size) != NULL;
             buf_fini(&one);
             if (taken) {
-                refuse(c, 409, "another site has one of these host names");
-                rc = CALL_ANSWERED;
+                rc = refuse(c, 409, "another site has one of these host names");
                 goto out;
             }
             left = slice_of(left.data + size + (comma != NULL), left.size - size - (comma != NULL));
         }
     }
     rc = rc < 0 ? rc : 0;
-    if (rc == 0 && count >= SITES_MAX) {
-        refuse(c, 409, "there are too many sites");
-        rc = CALL_ANSWERED;
-    }
+    if (rc == 0 && count >= SITES_MAX)
+        rc = refuse(c, 409, "there are too many sites");
 out:
     buf_fini(&bytes);
     buf_fini(&list);
@@ -349,10 +344,8 @@ int call_site_stage(struct call *c) {
         rc = 0;
     if (rc == 0)
         rc = drop_abandoned(c->ks, &site);
-    if (rc == 0 && site.deploy_count == SITE_DEPLOYS_MAX) {
-        refuse(c, 409, "this site has too many deploys that were not finished: delete some");
-        rc = CALL_ANSWERED;
-    }
+    if (rc == 0 && site.deploy_count == SITE_DEPLOYS_MAX)
+        rc = refuse(c, 409, "this site has too many deploys that were not finished: delete some");
     if (rc == 0) {
         if (!leave)
             site.hosts = s.hosts;
@@ -368,6 +361,18 @@ int call_site_stage(struct call *c) {
 }
 
 /* ---- SITE.PIN ---- */
+
+static int no_such_deploy(struct call *c) {
+    return refuse(c, 404, "there is no such deploy");
+}
+
+/* Loads a deploy that was not dropped: 0, CALL_ANSWERED or < 0. */
+static int load_deploy(struct call *c, uint64_t id, struct buf *bytes,
+                       struct site_deploy_record *ret_d) {
+    int rc = site_deploy_load(c->ks, id, bytes, ret_d);
+    bool gone = rc == KEYSPACE_MISSING || (rc == 0 && ret_d->state == SITE_GONE);
+    return gone ? no_such_deploy(c) : rc;
+}
 
 static int pin(struct call *c, uint64_t id, struct site_deploy_record *d) {
     uint8_t hashes[SITE_PIN_BLOCKS * SITE_HASH_BYTES];
@@ -409,11 +414,8 @@ int call_site_pin(struct call *c) {
     struct site_deploy_record d;
     if (!get_u64(c, 1, &id) || !get_u32(c, 2, &from) || c->check_only)
         return 0;
-    int rc = site_deploy_load(c->ks, id, &bytes, &d);
-    if (rc == KEYSPACE_MISSING || (rc == 0 && d.state == SITE_GONE)) {
-        refuse(c, 404, "there is no such deploy");
-        rc = 0;
-    } else if (rc == 0 && (from != d.pinned || d.state == SITE_READY)) {
+    int rc = load_deploy(c, id, &bytes, &d);
+    if (rc == 0 && (from != d.pinned || d.state == SITE_READY)) {
         reply_array(c->out, 4); /* asked again */
         reply_int(c->out, 200);
         reply_int(c->out, d.pinned);
@@ -431,15 +433,10 @@ int call_site_pin(struct call *c) {
 /* Loads a deploy and its site: 0, CALL_ANSWERED or < 0. */
 static int load_both(struct call *c, uint64_t id, struct buf bytes[2],
                      struct site_deploy_record *ret_d, struct site_record *ret_site) {
-    int rc = site_deploy_load(c->ks, id, &bytes[0], ret_d);
-    if (rc == 0 && ret_d->state != SITE_GONE)
+    int rc = load_deploy(c, id, &bytes[0], ret_d);
+    if (rc == 0)
         rc = site_record_load(c->ks, ret_d->site, &bytes[1], ret_site);
-    else if (rc >= 0)
-        rc = KEYSPACE_MISSING;
-    if (rc != KEYSPACE_MISSING)
-        return rc;
-    refuse(c, 404, "there is no such deploy");
-    return CALL_ANSWERED;
+    return rc == KEYSPACE_MISSING ? no_such_deploy(c) : rc;
 }
 
 int call_site_switch(struct call *c) {
@@ -450,10 +447,8 @@ int call_site_switch(struct call *c) {
     if (!get_u64(c, 1, &id) || c->check_only)
         return 0;
     int rc = load_both(c, id, bytes, &d, &site);
-    if (rc == 0 && d.state != SITE_READY) {
-        refuse(c, 409, "the deploy is not complete yet");
-        rc = CALL_ANSWERED;
-    }
+    if (rc == 0 && d.state != SITE_READY)
+        rc = refuse(c, 409, "the deploy is not complete yet");
     if (rc == 0) {
         uint64_t before = site.shown;
         site.shown = id;
@@ -493,10 +488,8 @@ int call_site_drop(struct call *c) {
     if (!get_u64(c, 1, &id) || c->check_only)
         return 0;
     int rc = load_both(c, id, bytes, &d, &site);
-    if (rc == 0 && site.shown == id) {
-        refuse(c, 409, "the site shows this deploy: switch to another one first");
-        rc = CALL_ANSWERED;
-    }
+    if (rc == 0 && site.shown == id)
+        rc = refuse(c, 409, "the site shows this deploy: switch to another one first");
     if (rc == 0)
         rc = drop(c->ks, &site, id);
     if (rc == 0)
@@ -520,7 +513,7 @@ int call_site_delete(struct call *c) {
     struct site_name name = site_name_of(SITES_SITE, c->args[1]);
     int rc = site_record_load(c->ks, c->args[1], &bytes, &site);
     if (rc == KEYSPACE_MISSING)
-        refuse(c, 404, "there is no such site");
+        rc = refuse(c, 404, "there is no such site");
     while (rc == 0 && site.deploy_count > 0)
         rc = drop(c->ks, &site, site.deploys[site.deploy_count - 1]);
     if (rc == 0)

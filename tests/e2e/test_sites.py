@@ -261,6 +261,23 @@ def test_a_dry_run_tells_what_is_wrong(solo, tmp_path):
     assert cotidal("deploy", str(tmp_path / "nowhere"), to=solo)[0] == 6
 
 
+def test_links_stay_within_the_folder(solo, tmp_path):
+    folder = make_site(tmp_path / "site")
+    (tmp_path / "secret").write_text("not for everybody")
+    (tmp_path / "site2").mkdir()
+    (tmp_path / "site2" / "near").write_text("not for everybody")
+    (folder / "real.txt").write_text("real")
+    (folder / "inside.txt").symlink_to("real.txt")
+    (tmp_path / "current").symlink_to(folder)
+    deploy(tmp_path / "current", solo, "--host", "links.example", site="links")
+    assert solo.http("GET", "/inside.txt", headers={"Host": "links.example"}).body == b"real"
+    for target in ("../secret", tmp_path / "secret", "../site2/near"):
+        (folder / "out.txt").symlink_to(target)
+        code, _, err = cotidal("deploy", str(folder), "--site", "links", to=solo)
+        assert code == 1 and "out.txt leads out of the folder" in err
+        (folder / "out.txt").unlink()
+
+
 def test_several_sites_and_a_preview(solo, pages, tmp_path):
     folder = make_site(tmp_path / "site", "other")
     deploy(folder, solo, "--host", "Shop.example,www.shop.example", site="shop")

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import socket
 import ssl
 import subprocess
@@ -154,6 +155,30 @@ def test_strangers(tls):
             pass
     metrics = tls.http("GET", "/_/metrics").body.decode()
     assert "\ncotidal_gateway_tls_handshakes_failed_total 0\n" not in metrics
+
+
+def test_strangers_take_no_room(tmp_path):
+    """Who connects and shakes no hands takes descriptors, but not more than clients may, and gives way to them."""
+    cert = make_certificate(tmp_path, "a", "DNS:localhost")
+    node = Node(tmp_path, "few", arguments=["--https", "127.0.0.1:0", "--cert", cert[0], "--key", cert[1],
+                                            "--connections", "40", "--threads", "1"])
+    node.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(node.stop)
+
+        def descriptors():
+            return len(os.listdir(f"/proc/{node.process.pid}/fd"))
+
+        before = descriptors()
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(node.address("https"), timeout=30))
+        for _ in range(5):
+            stack.enter_context(connect(node, context(cert[0]))).sendall(b"GET /_/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            s = stack.enter_context(socket.create_connection(node.address("http"), timeout=30))
+            assert request(s) == (200, b"ok\n")
+        with connect(node, context(cert[0])) as s:
+            assert request(s) == (200, b"ok\n")
+        assert descriptors() <= before + 40 + 20
 
 
 def test_expiry_is_shown(tls):

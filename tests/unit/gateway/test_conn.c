@@ -172,6 +172,51 @@ static void test_unread_memory(void **state) {
     bench_free(b);
 }
 
+/* Answers that wait for one before them count like those that the client does not take. */
+static void test_answers_in_the_line(void **state) {
+    const struct gateway_options options = {.output_bytes_max = 10000,
+                                            .output_bytes_total_max = 40000};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = bench_redis(b);
+    struct buf set = {0}, echo = {0};
+    buf_printf(&set, "SET a %03000d\r\n", 7);
+    buf_printf(&echo, "ECHO %03000d\r\n", 7);
+    bench_feed(b, f, buf_slice(&set), SIZE_MAX);
+    buf_reset(&f->written);
+    /* Known at once. */
+    feed_raw(f, "GET b\r\n", 7);
+    bench_turn(b);
+    for (int i = 0; i < 20; i++) {
+        assert_true(fake_stream_feed(f, buf_slice(&echo)));
+        bench_turn(b);
+    }
+    assert_in_range(b->gw->metrics.output_bytes, 10000, 14000);
+    assert_true(b->gw->metrics.input_bytes > 40000);
+    bench_settle(b);
+    assert_int_equal(f->written.size, 5 + 20 * 3009);
+    assert_int_equal(b->gw->metrics.output_bytes, 0);
+    /* From the database, which answers the first one last: too much in the end. */
+    buf_reset(&f->written);
+    feed_raw(f, "GET b\r\n", 7);
+    for (int i = 0; i < 20; i++)
+        feed_raw(f, "GET a\r\n", 7);
+    bench_turn(b);
+    assert_int_equal(fake_upstream_pending(b->up), 21);
+    for (int i = 0; i < 10; i++)
+        fake_upstream_answer(b->up, 1);
+    gateway_turn_end(b->gw);
+    assert_in_range(b->gw->metrics.output_bytes, 30000, 31000);
+    assert_false(f->closing);
+    for (int i = 0; i < 10; i++)
+        fake_upstream_answer(b->up, 1);
+    gateway_turn_end(b->gw);
+    assert_true(f->closing);
+    assert_int_equal(b->gw->metrics.connections_overrun_total, 1);
+    buf_fini(&set);
+    buf_fini(&echo);
+    bench_free(b);
+}
+
 static void test_connection_limit(void **state) {
     const struct gateway_options options = {.connections_max = 2};
     struct bench *b = bench_new(&options);
@@ -275,6 +320,23 @@ static void test_slow_body(void **state) {
     fake_stream_feed_str(f, "0\r\n\r\n");
     bench_settle(b);
     assert_memory_equal(bench_received(f), "HTTP/1.1 201 ", 13);
+    bench_free(b);
+}
+
+/* What was announced is not what came. */
+static void test_announced_body(void **state) {
+    static const char *const requests[] = {
+        "PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\nx",
+        "PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3000000\r\nx"};
+    struct bench *b = bench_new(NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct fake_stream *f = bench_http(b);
+        fake_stream_feed_str(f, requests[i]);
+        bench_wait(b, 29000);
+        assert_int_equal(f->written.size, 0);
+        bench_wait(b, 3000);
+        assert_memory_equal(bench_received(f), "HTTP/1.1 408 ", 13);
+    }
     bench_free(b);
 }
 
@@ -421,20 +483,14 @@ static void test_random_talk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idle_memory),
-        cmocka_unit_test(test_pipeline_limit),
-        cmocka_unit_test(test_pipeline_bytes),
-        cmocka_unit_test(test_pause),
-        cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_unfinished_memory),
-        cmocka_unit_test(test_connection_limit),
-        cmocka_unit_test(test_hang_up),
-        cmocka_unit_test(test_time_limits),
-        cmocka_unit_test(test_slow_body),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_free_with_clients),
-        cmocka_unit_test(test_random_talk),
-        cmocka_unit_test(test_unread_memory),
+        cmocka_unit_test(test_idle_memory),       cmocka_unit_test(test_pipeline_limit),
+        cmocka_unit_test(test_pipeline_bytes),    cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_slow_reader),       cmocka_unit_test(test_unfinished_memory),
+        cmocka_unit_test(test_connection_limit),  cmocka_unit_test(test_hang_up),
+        cmocka_unit_test(test_time_limits),       cmocka_unit_test(test_slow_body),
+        cmocka_unit_test(test_announced_body),    cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_free_with_clients), cmocka_unit_test(test_random_talk),
+        cmocka_unit_test(test_unread_memory),     cmocka_unit_test(test_answers_in_the_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

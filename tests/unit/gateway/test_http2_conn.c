@@ -155,6 +155,13 @@ static void test_preface(void **state) {
     f = bench_http(b);
     bench_feed(b, f, slice_str("P"), 1);
     expect(b, f, "UT /v1/kv/a" HOST "Content-Length: 1\r\n\r\nx", 201, NULL);
+    /* Also when it was at rest meanwhile. */
+    f = bench_http(b);
+    expect(b, f, GET("/_/health"), 200, "ok");
+    bench_wait(b, 5000);
+    assert_true(b->gw->metrics.connections_parked > 0);
+    bench_feed(b, f, slice_str("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), SIZE_MAX);
+    assert_non_null(strstr(bench_received(f), "HTTP/1.1 505 "));
     /* Half of it is waited for as long as for a head. */
     f = bench_http(b);
     bench_feed(b, f, slice_str("PRI * HT"), 1);
@@ -439,6 +446,46 @@ static void test_requests_max(void **state) {
     end(b, f);
 }
 
+/* Whatever is under way, frames are taken in: windows must open, streams must end. */
+static void test_frames_of_a_full_line(void **state) {
+    const struct gateway_options options = {.pipeline_bytes_max = 1000};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = begin(b);
+    char value[2001] = "";
+    memset(value, 'v', sizeof value - 1);
+    put(1, "/v1/kv/a", value);
+    send_out(b, f);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    get(3, "/v1/kv/b");
+    h2_put_frame(&out, H2_PING, 0, 0, slice_of("12345678", 8));
+    send_out(b, f);
+    assert_int_equal(client.ping_acks, 1);
+    assert_int_equal(fake_upstream_pending(b->up), 1); /* the request waits for room */
+    settle(b, f);
+    assert_answer(1, 201, NULL);
+    assert_answer(3, 404, NULL);
+    end(b, f);
+}
+
+/* A connection that breaks the protocol gives up its requests, those that wait for room included.
+ */
+static void test_broken(void **state) {
+    const struct gateway_options options = {.pipeline_requests_max = 1};
+    struct bench *b = bench_new(&options);
+    struct fake_stream *f = begin(b);
+    get(1, "/v1/kv/a");
+    put(3, "/v1/kv/a", "waits");
+    send_out(b, f);
+    assert_int_equal(fake_upstream_pending(b->up), 1);
+    h2_put_frame(&out, H2_DATA, 0, 0, slice_str("x")); /* of no stream */
+    send_out(b, f);
+    assert_true(client.goaway);
+    assert_int_equal(client.goaway_error, 1);
+    assert_int_equal(fake_upstream_pending(b->up), 0);
+    assert_true(f->closed);
+    end(b, f);
+}
+
 static void test_gateway_ends(void **state) {
     struct bench *b = bench_new(NULL);
     struct fake_stream *f = begin(b);
@@ -449,14 +496,52 @@ static void test_gateway_ends(void **state) {
     end(b, f);
 }
 
+/* The same moment brings a change for the watchers of a connection, and what ends it. */
+static void test_broken_while_told(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = begin(b), *other = bench_http(b);
+    static char value[20000];
+    memset(value, 'v', sizeof value - 1);
+    for (uint32_t id = 1; id <= 5; id += 2)
+        get(id, "/v1/watch?key=a");
+    send_out(b, f);
+    settle(b, f);
+    assert_int_equal(b->gw->metrics.watchers, 3);
+    struct buf request = {0};
+    buf_printf(&request, "PUT /v1/kv/a" HOST "Content-Length: %zu\r\n\r\n%s", strlen(value), value);
+    fake_stream_feed(other, buf_slice(&request));
+    bench_turn(b);
+    h2_put_frame(&out, H2_DATA, 0, 0, slice_str("x"));
+    fake_stream_feed(f, buf_slice(&out)); /* its turn has not ended */
+    buf_reset(&out);
+    size_t i;
+    while ((i = fake_upstream_next(b->up)) != SIZE_MAX)
+        fake_upstream_answer(b->up, i);
+    bench_turn(b);
+    take(f);
+    assert_true(client.goaway);
+    assert_int_equal(b->gw->metrics.watchers, 0);
+    buf_fini(&request);
+    end(b, f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),       cmocka_unit_test(test_closed_while_a_body_comes),
-        cmocka_unit_test(test_preface),      cmocka_unit_test(test_side_by_side),
-        cmocka_unit_test(test_bodies),       cmocka_unit_test(test_time_limits),
-        cmocka_unit_test(test_slow_readers), cmocka_unit_test(test_resets),
-        cmocka_unit_test(test_drain),        cmocka_unit_test(test_half_closed),
-        cmocka_unit_test(test_requests_max), cmocka_unit_test(test_gateway_ends),
+        cmocka_unit_test(test_closed_while_a_body_comes),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_preface),
+        cmocka_unit_test(test_side_by_side),
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_time_limits),
+        cmocka_unit_test(test_slow_readers),
+        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_frames_of_a_full_line),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_half_closed),
+        cmocka_unit_test(test_requests_max),
+        cmocka_unit_test(test_gateway_ends),
+        cmocka_unit_test(test_broken_while_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

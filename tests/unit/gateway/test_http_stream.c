@@ -185,6 +185,19 @@ static void test_room(void **state) {
     bench_free(b);
 }
 
+/* One that reads as fast as we write lets others have their turns. */
+static void test_turns(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    assert_true(fake_stream_feed_str(f, GET("/large")));
+    gateway_turn_end(b->gw);
+    assert_in_range(f->written.size, CONN_TURN_BYTES, CONN_TURN_BYTES + CONN_ROOM_BYTES + 110000);
+    for (int i = 0; i < 3; i++)
+        gateway_turn_end(b->gw);
+    assert_in_range(f->written.size, 10000000, 10001000);
+    bench_free(b);
+}
+
 static void test_gone(void **state) {
     struct bench *b = bench_new(NULL);
     gone_calls = 0;
@@ -319,9 +332,30 @@ static void test_http2_room(void **state) {
     h2_put_u32_frame(&out, H2_WINDOW_UPDATE, 1, 20000000);
     h2_put_u32_frame(&out, H2_WINDOW_UPDATE, 0, 20000000);
     talk2(b, f, &out);
+    talk2(b, f, &out);
     assert_int_equal(h2_client_stream(&client, 1)->body.size, 10000000);
     assert_true(h2_client_stream(&client, 1)->ended);
     assert_int_equal(more_calls, 100 + 3);
+    h2_client_fini(&client);
+    buf_fini(&out);
+    bench_free(b);
+}
+
+/* The client sends no more, so its windows will not open again: what it is owed is given up like
+ * that of any other client that takes nothing. */
+static void test_http2_half_closed(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct fake_stream *f = bench_http(b);
+    struct buf out = {0};
+    h2_client_init(&client);
+    h2_put_preface(&out, 1000);
+    get2(&out, 1, "GET", "/large");
+    talk2(b, f, &out);
+    fake_stream_eof(f);
+    bench_wait(b, 50000);
+    assert_false(f->closed);
+    bench_wait(b, 20000);
+    assert_true(f->closed);
     h2_client_fini(&client);
     buf_fini(&out);
     bench_free(b);
@@ -353,10 +387,11 @@ static void test_http2_gone(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing),    cmocka_unit_test(test_order),
-        cmocka_unit_test(test_room),       cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_abort),      cmocka_unit_test(test_http2_framing),
-        cmocka_unit_test(test_http2_room), cmocka_unit_test(test_http2_gone),
+        cmocka_unit_test(test_framing),       cmocka_unit_test(test_order),
+        cmocka_unit_test(test_room),          cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_gone),          cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_http2_framing), cmocka_unit_test(test_http2_room),
+        cmocka_unit_test(test_http2_gone),    cmocka_unit_test(test_http2_half_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 
 #include "gateway/site_serve.h"
 #include "gateway/sites.h"
+#include "net/sha256.h"
 #include "proto/site_manifest.h"
 
 struct site_maker {
@@ -192,6 +193,50 @@ static void test_conditions_and_heads(void **state) {
     bench_free(b);
 }
 
+/* What is said of a file is not said of what comes in its place. */
+static void test_fields(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    add_file(&m, "/index.html", slice_str("<h1>hello</h1>"));
+    add_file(&m, "/main.3f2a91bc.js", slice_str("plain plain plain"));
+    add_variant(&m, 1, slice_str("gzip"));
+    site_manifest_writer_texts(m.w, slice_str("/*\n  X-Site: yes\n"), slice_of(NULL, 0),
+                               slice_of(NULL, 0));
+    deploy(b, &m);
+    struct fake_stream *f = bench_http(b);
+#define JS "GET /main.3f2a91bc.js" HOST "Accept-Encoding: gzip\r\n"
+    struct answer a = ask(b, f, JS "\r\n");
+    char etag[60], request[300];
+    snprintf(etag, sizeof etag, "%s", field(&a, "ETag"));
+    assert_string_equal(field(&a, "Content-Encoding"), "gzip");
+    assert_string_equal(field(&a, "X-Site"), "yes");
+    free(a.body);
+    a = ask(b, f, JS "Range: bytes=99-\r\n\r\n");
+    assert_int_equal(a.status, 416);
+    assert_string_equal(field(&a, "Content-Range"), "bytes */4");
+    assert_string_equal(field(&a, "Cache-Control"), "no-store");
+    assert_null(field(&a, "Content-Encoding"));
+    assert_null(field(&a, "ETag"));
+    free(a.body);
+    a = ask(b, f, JS "If-Match: \"x\"\r\n\r\n");
+    assert_int_equal(a.status, 412);
+    assert_string_equal(field(&a, "Cache-Control"), "no-store");
+    assert_null(field(&a, "Content-Encoding"));
+    free(a.body);
+    /* RFC 9110 section 15.4.5. */
+    snprintf(request, sizeof request, JS "If-None-Match: %s\r\n\r\n", etag);
+    a = ask(b, f, request);
+    assert_int_equal(a.status, 304);
+    assert_string_equal(field(&a, "ETag"), etag);
+    assert_string_equal(field(&a, "Vary"), "Accept-Encoding");
+    assert_string_equal(field(&a, "Cache-Control"), "public, max-age=31536000, immutable");
+    assert_string_equal(field(&a, "X-Site"), "yes");
+    assert_null(field(&a, "Content-Encoding"));
+    assert_null(field(&a, "Accept-Ranges"));
+    free(a.body);
+    bench_free(b);
+}
+
 /* Fed in pieces of every size, pipelined with requests of ours. */
 static void test_pieces(void **state) {
     struct bench *b = with_page("<h1>hello</h1>");
@@ -249,6 +294,70 @@ static void test_large(void **state) {
     bench_free(b);
 }
 
+/* Requests with a head of 4 KiB until the client is pushed back, or `most` were taken. */
+static size_t push(struct bench *b, struct fake_stream *f, const char *path, size_t most) {
+    struct buf request = {0};
+    size_t taken = 0;
+    buf_printf(&request, "GET %s HTTP/1.1\r\nHost: localhost\r\nX: %04000d\r\n\r\n", path, 7);
+    while (taken < most && fake_stream_feed(f, buf_slice(&request))) {
+        taken++;
+        bench_turn(b);
+    }
+    buf_fini(&request);
+    return taken;
+}
+
+/* However much is asked for behind an answer that cannot go out, it is not gathered. */
+static void test_behind_others(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    struct buf big = {0}, small = {0};
+    fill(&big, 5 * SITE_MANIFEST_BLOCK_BYTES);
+    fill(&small, 200000);
+    add_file(&m, "/big.bin", buf_slice(&big));
+    add_file(&m, "/small.bin", buf_slice(&small));
+    deploy(b, &m);
+    static const char *const first[] = {GET("/big.bin"), GET("/v1/kv/a")};
+    for (size_t i = 0; i < 4; i++) {
+        struct fake_stream *f = bench_http(b);
+        const char *path = i % 2 ? "/big.bin" : "/small.bin";
+        for (int k = 0; k < 3; k++)
+            expect(b, f, GET("/small.bin"), 200, NULL);
+        fake_stream_block(f);
+        fake_stream_feed_str(f, first[i / 2]);
+        if (i < 2)
+            bench_settle(b); /* it is under way, and the client does not take it */
+        else
+            bench_turn(b); /* it is not answered */
+        size_t taken = push(b, f, path, 100);
+        assert_true(taken < 60);
+        assert_true(fake_upstream_pending(b->up) <= 2);
+        assert_true(b->gw->metrics.output_bytes < 1600000);
+        while (f->held.size > 0 || fake_upstream_pending(b->up) > 0) {
+            bench_settle(b);
+            fake_stream_unblock(f);
+            fake_stream_block(f);
+        }
+        fake_stream_unblock(f);
+        bench_settle(b);
+        struct answer a = take_answer(f, false);
+        assert_int_equal(a.status, i < 2 ? 200 : 404);
+        free(a.body);
+        const struct buf *want = i % 2 ? &big : &small;
+        for (size_t k = 0; k < taken; k++) {
+            a = take_answer(f, false);
+            assert_int_equal(a.body_bytes, want->size);
+            assert_memory_equal(a.body, want->data, want->size);
+            free(a.body);
+        }
+        assert_int_equal(f->written.size, 0);
+        bench_hang_up(b, f);
+    }
+    buf_fini(&big);
+    buf_fini(&small);
+    bench_free(b);
+}
+
 /* The database gives no answer: an error before the answer has begun, else a broken connection. */
 static void test_unavailable(void **state) {
     struct bench *b = bench_new(NULL);
@@ -285,6 +394,66 @@ static void test_unavailable(void **state) {
     bench_hang_up(b, f);
     assert_int_equal(fake_upstream_forgotten(b->up), forgotten + 1);
     buf_fini(&content);
+    bench_free(b);
+}
+
+/* Where the page for all paths is, what is answered depends on whether the browser goes there. */
+static void test_by_accept(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    add_file(&m, "/index.html", slice_str("app"));
+    add_file(&m, "/404.html", slice_str("nothing"));
+    site_manifest_writer_texts(m.w, slice_of(NULL, 0),
+                               slice_str("/old /new 301\n/* /index.html 200\n"), slice_of(NULL, 0));
+    deploy(b, &m);
+    struct fake_stream *f = bench_http(b);
+    static const struct {
+        const char *request;
+        int status;
+        const char *vary;
+    } rows[] = {
+        {"GET /x" HOST "Accept: text/html\r\n\r\n", 200, "Accept"},
+        {"GET /x" HOST "Accept: */*\r\n\r\n", 404, "Accept"},
+        {GET("/x"), 404, "Accept"},
+        {"GET /x.js" HOST "Accept: text/html\r\n\r\n", 404, NULL},
+        {"GET /" HOST "Accept: text/html\r\n\r\n", 200, NULL},
+        {"GET /old" HOST "Accept: text/html\r\n\r\n", 301, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct answer a = ask(b, f, rows[i].request);
+        assert_int_equal(a.status, rows[i].status);
+        if (rows[i].vary)
+            assert_string_equal(field(&a, "Vary"), rows[i].vary);
+        else
+            assert_null(field(&a, "Vary"));
+        free(a.body);
+    }
+    bench_free(b);
+}
+
+/* A type that is made from the path, where there is nothing to make it from. */
+static void test_empty_type(void **state) {
+    struct bench *b = bench_new(NULL);
+    struct site_maker m = {0};
+    struct buf big = {0};
+    fill(&big, 2 * SITE_MANIFEST_BLOCK_BYTES);
+    add_file(&m, "/big/index.html", buf_slice(&big));
+    add_file(&m, "/small/index.html", slice_str("small"));
+    site_manifest_writer_texts(
+        m.w, slice_str("/small/*\n  Content-Type: :splat\n/big/*\n  Content-Type: :splat\n"),
+        slice_of(NULL, 0), slice_of(NULL, 0));
+    deploy(b, &m);
+    struct fake_stream *f = bench_http(b);
+    static const char *const requests[] = {GET("/small/"), GET("/big/"), "HEAD /big/" HOST "\r\n"};
+    for (size_t i = 0; i < ARRAY_COUNT(requests); i++) {
+        struct answer a = ask(b, f, requests[i]);
+        assert_int_equal(a.status, 200);
+        assert_string_equal(field(&a, "Content-Type"), "text/html; charset=utf-8");
+        assert_string_equal(field(&a, "Content-Length"), i == 0 ? "5" : "524288");
+        free(a.body);
+    }
+    expect(b, f, GET("/small/index.html"), 200, "small");
+    buf_fini(&big);
     bench_free(b);
 }
 
@@ -364,6 +533,10 @@ static void test_old_assets_and_preview(void **state) {
     for (int i = 0; i < 3; i++)
         expect(b, f, GET("/main.3f2a91bc.js"), 200, "old");
     add_file(&m, "/index.html", slice_str("two"));
+    site_manifest_writer_texts(
+        m.w,
+        slice_str("/*\n  Cache-Control: public, max-age=600\n  CDN-Cache-Control: max-age=9\n"),
+        slice_of(NULL, 0), slice_of(NULL, 0));
     unsigned two = upload(b, "default", &m);
     char request[200];
     snprintf(request, sizeof request, "GET /_/preview/%u" HOST "\r\n", two);
@@ -375,6 +548,8 @@ static void test_old_assets_and_preview(void **state) {
         a = ask(b, f, request);
         assert_string_equal(a.body, "two");
         assert_non_null(strstr(a.head, "Site-Preview: "));
+        assert_string_equal(field(&a, "Cache-Control"), "private, no-store");
+        assert_null(strstr(a.head, "max-age"));
         assert_null(strstr(a.head, "Set-Cookie"));
         free(a.body);
         expect(b, f, GET("/"), 200, "one");
@@ -497,9 +672,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_three_ways),
         cmocka_unit_test(test_conditions_and_heads),
+        cmocka_unit_test(test_fields),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_behind_others),
         cmocka_unit_test(test_unavailable),
+        cmocka_unit_test(test_by_accept),
+        cmocka_unit_test(test_empty_type),
         cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_old_assets_and_preview),
         cmocka_unit_test(test_no_memory),

@@ -660,6 +660,31 @@ static void test_versions(void **state) {
     tls_server_free(s);
 }
 
+/* Each of these asks for an answer (RFC 8446 section 4.6.3), which a client need not take. */
+static void test_key_updates(void **state) {
+    struct tls_server *s = server_new(NULL);
+    struct raw r;
+    raw_begin(&r, s, TLS1_3_VERSION);
+    assert_true(raw_handshake(&r));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(SSL_key_update(r.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_write(r.ssl, "hello", 5), 5);
+        raw_move(&r);
+    }
+    assert_got(&r.server, "hellohellohello");
+    fake_stream_block(r.server.below);
+    int count = 0;
+    for (; count < 40000 && !r.server.closed; count++) {
+        assert_int_equal(SSL_key_update(r.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(r.ssl), 1);
+        raw_move(&r);
+        assert_true(r.server.below->held.size < 600 * 1024);
+    }
+    assert_true(r.server.closed);
+    raw_end(&r);
+    tls_server_free(s);
+}
+
 /* Whether the ticket is taken. Frees it: in TLS 1.3 one is good for one connection. */
 static bool resumes(struct tls_server *s, int version, SSL_SESSION *ticket) {
     struct raw r;
@@ -712,7 +737,7 @@ int main(void) {
         cmocka_unit_test(test_names),         cmocka_unit_test(test_client_certificates),
         cmocka_unit_test(test_reload),        cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_certificates),  cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_tickets),
+        cmocka_unit_test(test_tickets),       cmocka_unit_test(test_key_updates),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -491,8 +491,10 @@ static enum http1_body_result feed_body(const struct http_head *head, struct sli
         }
         at += n - part.size;
         free(copy);
-        if (r == NEED)
+        if (r == NEED) {
             assert_int_equal(part.size, 0);
+            assert_int_equal(http1_body_received(&b), content->size);
+        }
         if (at == in.size && r == NEED)
             break;
     }

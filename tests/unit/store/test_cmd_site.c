@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
-#include "base/sha256.h"
+#include "net/sha256.h"
 #include "store/sites.h"
 
 /* A block: `size` bytes that begin with n. */
