@@ -7,6 +7,7 @@
 #include "gateway/http_routes.h"
 #include "gateway/http_sink.h"
 #include "gateway/site_serve.h"
+#include "net/sha256.h"
 #include "proto/url.h"
 
 /* ---- who ---------------------------------------------------------------------------------------

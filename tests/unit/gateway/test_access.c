@@ -5,6 +5,7 @@
 #include "gateway/client_limits.h"
 #include "gateway/http_routes.h"
 #include "http_client.h"
+#include "net/sha256.h"
 
 #define NOAUTH "-NOAUTH Authentication required.\r\n"
 #define NOPERM_KEY "-NOPERM No permissions to access a key\r\n"
