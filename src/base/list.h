@@ -11,11 +11,14 @@ struct list {
 };
 
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
+/* NOLINTBEGIN(bugprone-macro-parentheses): `it` is declared here, and a name that is declared in
+ * parentheses is another warning. */
 #define LIST_FOREACH(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 /* Safe against removal of `it` in the body. */
 #define LIST_FOREACH_SAFE(it, head)                                                                \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                      \
          it = it##_next, it##_next = it->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void list_init(struct list *l) {
     l->prev = l->next = l;

@@ -97,7 +97,7 @@ static void put_quoted(struct buf *out, struct slice text) {
 static void ip_text(const struct access_note *n, char out[INET6_ADDRSTRLEN]) {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     if (!n->has_ip)
-        strcpy(out, "-");
+        memcpy(out, "-", 2);
     else if (memcmp(n->ip, mapped, sizeof mapped) == 0)
         inet_ntop(AF_INET, n->ip + 12, out, INET6_ADDRSTRLEN);
     else

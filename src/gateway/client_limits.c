@@ -172,7 +172,7 @@ bool client_limits_parse_rate(struct slice text, uint32_t *ret_rate, uint32_t *r
 }
 
 struct client_limits **client_limits_of_rules(const struct site_access *rules) {
-    struct client_limits **limits = xcalloc(rules->rule_count + 1, sizeof *limits);
+    struct client_limits **limits = xcalloc(rules->rule_count + 1, sizeof(struct client_limits *));
     for (size_t i = 0; i < rules->rule_count; i++) {
         const struct client_limits_options o = {.rate_per_s = rules->rules[i].rate_per_s,
                                                 .rate_burst = rules->rules[i].rate_burst};

@@ -246,7 +246,8 @@ static bool foreign_origin(const struct http_head *head) {
         if (slice_starts_with(*origin, scheme)) {
             struct slice host = slice_of(origin->data + scheme.size, origin->size - scheme.size);
             return host.size != head->host.size ||
-                   strncasecmp((const char *)host.data, (const char *)head->host.data, host.size);
+                   strncasecmp((const char *)host.data, (const char *)head->host.data, host.size) !=
+                       0;
         }
     }
     return true;

@@ -1,5 +1,9 @@
 #include "gateway/http_routes.h"
 
+#include <stdio.h>
+
+enum { ALLOW_BYTES = 64 };
+
 static const struct http_route routes[] = {
 #define X(method, pattern, needs, body, access, handler, help)                                     \
     {HTTP_##method, pattern, needs, body, access, handler, help},
@@ -28,7 +32,7 @@ static bool match(const char *pattern, struct slice path, struct slice *ret_rest
 
 enum http_match http_route_find(enum http_method method, struct slice path,
                                 const struct http_route **ret_route, struct slice *ret_rest,
-                                char allow[64]) {
+                                char allow[ALLOW_BYTES]) {
     static const char *const names[] = {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"};
     unsigned methods = 0;
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
@@ -44,12 +48,10 @@ enum http_match http_route_find(enum http_method method, struct slice path,
             return HTTP_FOUND;
         }
     }
-    allow[0] = 0;
+    size_t at = 0; /* all of them together have 42 bytes */
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
-        if (methods & (1u << i)) {
-            strcat(allow, names[i]); /* all of them together have 35 bytes */
-            strcat(allow, ", ");
-        }
-    strcat(allow, "OPTIONS");
+        if (methods & (1u << i))
+            at += (size_t)snprintf(allow + at, ALLOW_BYTES - at, "%s, ", names[i]);
+    snprintf(allow + at, ALLOW_BYTES - at, "OPTIONS");
     return methods ? HTTP_NO_METHOD : HTTP_NO_PATH;
 }

@@ -271,14 +271,14 @@ bool redis_info(struct redis_conn *rc, const struct argv *args) {
         CONTAINER_OF(redis_request_new(rc, sizeof *job, &info_ops), struct info_job, base);
     job->want = want;
     job->left = STORE_DB_COUNT;
-    for (uint16_t db = 0; db < STORE_DB_COUNT; db++) {
+    for (int db = 0; db < STORE_DB_COUNT; db++) {
         struct info_part *part = &job->parts[db];
         struct pack p = pack_begin("KV.COUNT");
         part->job = job;
         part->keys = -1;
         part->pending = true;
         part->up.kind = UPSTREAM_READ_STALE;
-        part->up.db = db;
+        part->up.db = (uint16_t)db;
         part->up.min_index = rc->conn.write_index;
         part->up.timeout_ms = KEYSPACE_TIMEOUT_MS;
         part->up.packed_argv = pack_end(&p);

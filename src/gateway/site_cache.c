@@ -24,7 +24,7 @@ struct site_cache {
     uint64_t bytes_max;
     uint64_t bytes;    /* atomic: of all block files */
     uint64_t next_tmp; /* atomic */
-    bool complained;   /* about the disk, once */
+    bool complained;   /* atomic: about the disk, once */
 };
 
 static void block_path(const struct site_cache *c, const uint8_t *hash, char out[PATH_BYTES]) {
@@ -33,8 +33,8 @@ static void block_path(const struct site_cache *c, const uint8_t *hash, char out
     snprintf(out, PATH_BYTES, "%s/blocks/%.2s/%s", c->dir, hex, hex);
 }
 
-/* Calls fn for each block file. */
-static int each_block(struct site_cache *c,
+/* Calls fn for each file; hash is NULL for what is no block. */
+static void each_file(struct site_cache *c,
                       void (*fn)(struct site_cache *c, const char *path, const uint8_t *hash,
                                  uint64_t bytes, void *ctx),
                       void *ctx) {
@@ -49,22 +49,22 @@ static int each_block(struct site_cache *c,
             uint8_t hash[SHA256_BYTES];
             struct stat st;
             snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-            if (sha256_from_hex(slice_str(e->d_name), hash) && stat(path, &st) == 0)
-                fn(c, path, hash, (uint64_t)st.st_size, ctx);
-            else if (e->d_name[0] == '.' && strlen(e->d_name) > 2)
-                unlink(path); /* what was being written when the process ended */
+            bool block = sha256_from_hex(slice_str(e->d_name), hash);
+            if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+                fn(c, path, block ? hash : NULL, (uint64_t)st.st_size, ctx);
         }
         closedir(d);
     }
-    return 0;
 }
 
-static void add_size(struct site_cache *c, const char *path, const uint8_t *hash, uint64_t bytes,
-                     void *ctx) {
-    (void)path;
-    (void)hash;
+/* Before anybody writes: what is no block was being written when the process ended. */
+static void look_at(struct site_cache *c, const char *path, const uint8_t *hash, uint64_t bytes,
+                    void *ctx) {
     (void)ctx;
-    c->bytes += bytes;
+    if (hash)
+        c->bytes += bytes;
+    else
+        unlink(path);
 }
 
 static int make_folder(const char *path) {
@@ -88,7 +88,7 @@ int site_cache_open(const char *dir, uint64_t bytes_max, struct site_cache **ret
     struct site_cache *c = xcalloc(1, sizeof *c);
     c->dir = xstrdup(dir);
     c->bytes_max = bytes_max;
-    each_block(c, add_size, NULL);
+    each_file(c, look_at, NULL);
     *ret_cache = c;
     return 0;
 }
@@ -176,10 +176,9 @@ static bool write_file(struct site_cache *c, const char *folder, const char *pat
     unlink(tmp);
     if (ok && error == EEXIST)
         return false;
-    if (!c->complained)
+    if (!__atomic_exchange_n(&c->complained, true, __ATOMIC_RELAXED))
         log_warn("site-cache", "error=%s path=%s", log_quote(slice_str(strerror(error))),
                  log_quote(slice_str(path)));
-    c->complained = true;
     return false;
 }
 
@@ -233,14 +232,14 @@ struct pruning {
 static void prune_one(struct site_cache *c, const char *path, const uint8_t *hash, uint64_t bytes,
                       void *ctx) {
     struct pruning *p = ctx;
-    if (!p->wanted(p->ctx, hash) && unlink(path) == 0)
+    if (hash && !p->wanted(p->ctx, hash) && unlink(path) == 0)
         __atomic_sub_fetch(&c->bytes, bytes, __ATOMIC_RELAXED);
 }
 
 void site_cache_prune(struct site_cache *c, bool (*wanted)(void *ctx, const uint8_t *hash),
                       void *ctx) {
     struct pruning p = {.wanted = wanted, .ctx = ctx};
-    each_block(c, prune_one, &p);
+    each_file(c, prune_one, &p);
 }
 
 bool site_cache_read_state(struct site_cache *c, struct buf *out) {

@@ -401,7 +401,8 @@ void site_loader_free(struct site_loader *l) {
 static bool other_cluster(const struct site_loader *l) {
     const struct site_set *now = l->gw->sites->set;
     uint8_t id[CLUSTER_BYTES];
-    return now && upstream_cluster_id(l->gw->upstream, id) && memcmp(id, now->cluster, sizeof id);
+    return now && upstream_cluster_id(l->gw->upstream, id) &&
+           memcmp(id, now->cluster, sizeof id) != 0;
 }
 
 void site_loader_turn(struct site_loader *l) {

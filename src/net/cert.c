@@ -255,7 +255,7 @@ static void hex(const unsigned char *bytes, size_t size, char *out, size_t bytes
 }
 
 int cert_read(const char *file, struct cert_info *ret_info, char error[TLS_ERROR_BYTES]) {
-    X509 *cert;
+    X509 *cert = NULL;
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned size = 0;
     int rc = read_cert(file, &cert, error);

@@ -48,7 +48,7 @@ bool identity_decode(struct slice text, struct identity *ret) {
     char line[IDENTITY_BYTES_MAX + 1], cluster[33] = "";
     unsigned long long id = 0, starts = 0;
     int bootstrap = 0, begun = 0;
-    if (text.size > IDENTITY_BYTES_MAX)
+    if (text.size == 0 || text.size > IDENTITY_BYTES_MAX)
         return false;
     memcpy(line, text.data, text.size);
     line[text.size] = 0;

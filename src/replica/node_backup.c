@@ -168,17 +168,14 @@ static void begin(struct node *n, uint64_t index, struct buf *reply) {
 }
 
 static void tell_state(const struct backup *b, struct buf *reply) {
-    uint8_t digest[16];
     char hex[33];
-    put_u64be(digest, b->info.digest.high);
-    put_u64be(digest + 8, b->info.digest.low);
-    for (int i = 0; i < 16; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    bool ready = b->state == BACKUP_READY;
+    bool ready = b->state == BACKUP_READY; /* until then the helper thread writes b->info */
     reply_map(reply, ready ? 5 : 2);
     reply_bulk_str(reply, "state");
     reply_bulk_str(reply, state_name(b->state));
     if (ready) {
+        snprintf(hex, sizeof hex, "%016llx%016llx", (unsigned long long)b->info.digest.high,
+                 (unsigned long long)b->info.digest.low);
         reply_bulk_str(reply, "index");
         reply_int(reply, (int64_t)b->info.index);
         reply_bulk_str(reply, "term");

@@ -24,7 +24,8 @@ import redis
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("COTIDAL_BIN", str(ROOT / "build" / "cotidal"))
 # Sanitizers make everything slower; time limits here end a hanging test, they are never an assertion.
-PATIENCE = 4 if os.environ.get("COTIDAL_SANITIZE", "none") != "none" else 1
+SANITIZED = os.environ.get("COTIDAL_SANITIZE", "none") != "none"
+PATIENCE = 4 if SANITIZED else 1
 
 READY = re.compile(r"^cotidal: node (\S+) ready(.*)$")
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|check-failed|CHECK")

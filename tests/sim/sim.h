@@ -53,7 +53,13 @@ struct sim_options {
     bool damage;   /* bytes of a store change */
     bool misapply; /* and entries are applied wrongly */
     bool early;    /* faults begin while the cluster is being built */
-    enum play { PLAY_NONE, PLAY_RIVALS, PLAY_ROLLBACK, PLAY_OVERWRITE } play; /* stage.c */
+    enum play {
+        PLAY_NONE,
+        PLAY_RIVALS,
+        PLAY_ROLLBACK,
+        PLAY_OVERWRITE,
+        PLAY_ESTRANGED
+    } play; /* stage.c */
     uint64_t duration_ms;
     int verbose;
 };

@@ -1,8 +1,8 @@
-/* Staged runs: in one seed of sixteen the network is not cut at any moment, but in an order that a
- * play asks for. What a play shows needs four or five faults, each at the right moment between two
- * messages, and comes together by chance once in many thousands of runs. Everything in it can
- * happen to a cluster: an operator who changes members, cuts that come and heal, a disk that stands
- * still.
+/* Staged runs: in one seed of sixteen (and in one more of sixty-four) the network is not cut at any
+ * moment, but in an order that a play asks for. What a play shows needs four or five faults, each
+ * at the right moment between two messages, and comes together by chance once in many thousands of
+ * runs. Everything in it can happen to a cluster: an operator who changes members, cuts that come
+ * and heal, a disk that stands still.
  *
  *   server_after() -> stage_watch() sees the moment that the act waits for, cuts, and ends the act
  *   stage_play()   waits for that, or gives the play up, and begins the next act
@@ -32,11 +32,14 @@ enum act {
     ACT_ALONE,   /* a follower with a slow disk has entries that nobody else has but the leader */
     ACT_WITHOUT, /* the others have another leader: it keeps the follower, and one too few */
     ACT_OVER,    /* it has committed something */
+    /* estranged */
+    ACT_STANDS, /* the leader is cut off: somebody stands for election, and is cut off as well */
+    ACT_REST,   /* the rest goes on without it; alone it stands again and again */
 };
 
 static struct {
     enum act act;
-    struct server *leader, *other; /* other: the successor; the follower */
+    struct server *leader, *other; /* other: the successor; the follower; the estranged */
     uint64_t index, term;          /* of the change that the act is about */
     struct membership before, first;
     unsigned side; /* bits: servers on the side of `other`, in the second cut of rivals */
@@ -494,20 +497,103 @@ static void play_overwrite(void) {
     stage.other->disk_slow_us = 0;
 }
 
+/* ---- estranged ----
+ *
+ * A voter stands for election and loses all others before they have its requests, so that its term
+ * grows, unheard of. The rest commits more without it; then as many of the rest die as the others
+ * must bear, and it comes back, having been started again. What remains can only be led by who has
+ * the entries that it lacks, and only with its vote: it must tell that one its term (G4). */
+
+static bool knows_more(const struct server *s, const struct server *than) {
+    const struct memlog *a = node_memlog(s->node), *b = node_memlog(than->node);
+    return node_commit_index(s->node) > b->last_index &&
+           memlog_term(a, a->last_index) >= memlog_term(b, b->last_index);
+}
+
+static void estranged_watch(struct server *s) {
+    switch (stage.act) {
+    case ACT_STANDS:
+        if (s == stage.leader || node_term(s->node) <= stage.term)
+            return;
+        split_all(0);
+        stage.other = s;
+        stage.act = ACT_REST;
+        break;
+    default:
+        /* Two terms ahead: asked for a pre-vote of the next term, it calls that an old one. */
+        if (s == stage.other || !stage.other->node || !node_is_leader(s->node) ||
+            !knows_more(s, stage.other) || node_term(stage.other->node) < node_term(s->node) + 2)
+            return;
+        stage.leader = s;
+        stage.act = ACT_DONE;
+        break;
+    }
+}
+
+/* Of the voters as many as a majority can do without; neither of the two. */
+static void minority_dies(const struct membership *m) {
+    uint32_t dead = 0;
+    for (uint32_t i = 0, at = (uint32_t)sim_rand(m->count); i < m->count; i++) {
+        struct server *s = server_at(m->members[(at + i) % m->count].address);
+        if (s == stage.leader || s == stage.other || dead == membership_voters(m) / 2)
+            continue;
+        server_crash(s, sim_chance(500));
+        s->dead_for_good = true;
+        sim_trace("s%d stays down", s->index);
+        dead++;
+    }
+    sim.minority_down = true;
+}
+
+static void play_estranged(void) {
+    uint32_t voters = (uint32_t)sim.o.voters;
+    stage_servers = sim.o.voters;
+    if (sim.minority_down || !members_come_to(voters, voters, 5000000) ||
+        !(stage.leader = server_leader()))
+        return;
+    node_membership(stage.leader->node, &stage.before);
+    unsigned all = side_of(&stage.before);
+    stage.term = node_term(stage.leader->node);
+    stage.act = ACT_STANDS;
+    split_all(all & ~bit(stage.leader));
+    if (!act_ends(ACT_STANDS, 2000000))
+        return;
+    sim_run_until(sim.now_us + sim_rand(200000));
+    sim.quiet = false;
+    split_all(all & ~bit(stage.other));
+    if (!act_ends(ACT_REST, 5000000))
+        return;
+    server_crash(stage.other, sim_chance(500));
+    minority_dies(&stage.before);
+    for (int i = 0; i < 100 && stage.leader->node && node_is_leader(stage.leader->node); i++)
+        sim_run_until(sim.now_us + 10000);
+    sim_run_until(sim.now_us + sim_rand(100000));
+    server_start(stage.other);
+}
+
 /* ---- */
 
 int stage_servers;
+
+static enum play play_of_seed(uint64_t seed) {
+    static const enum play plays[] = {PLAY_ROLLBACK, PLAY_RIVALS, PLAY_OVERWRITE};
+    if (seed % 16 == 6)
+        return plays[seed / 16 % ARRAY_COUNT(plays)];
+    return seed % 64 == 42 ? PLAY_ESTRANGED : PLAY_NONE;
+}
 
 void stage_choose(const struct sim_options *base) {
     stage_servers = 0;
     memset(&stage, 0, sizeof stage);
     sim.o.play = PLAY_NONE;
     /* Seeds of their own: the runs of all others stay what they were. */
-    if (sim.seed % 16 != 6 || !base->hot || !base->partition || base->voters != 0)
+    if (!base->hot || !base->partition || base->voters != 0)
         return;
-    static const enum play plays[] = {PLAY_ROLLBACK, PLAY_RIVALS, PLAY_OVERWRITE};
-    sim.o.play = plays[sim.seed / 16 % ARRAY_COUNT(plays)];
-    sim.o.voters = sim.o.play != PLAY_ROLLBACK || sim_chance(500) ? 5 : 3;
+    sim.o.play = play_of_seed(sim.seed);
+    if (sim.o.play == PLAY_NONE)
+        return;
+    bool may_be_three = sim.o.play == PLAY_ROLLBACK || sim.o.play == PLAY_ESTRANGED;
+    sim.o.voters = !may_be_three || sim_chance(500) ? 5 : 3;
     sim.o.hot = sim.o.churn = sim.o.replace = sim.o.early = sim.o.damage = false;
     sim.o.duration_ms = 300;
 }
@@ -515,7 +601,9 @@ void stage_choose(const struct sim_options *base) {
 void stage_watch(struct server *s) {
     if (stage.act <= ACT_DONE)
         return;
-    if (stage.act >= ACT_ALONE)
+    if (stage.act >= ACT_STANDS)
+        estranged_watch(s);
+    else if (stage.act >= ACT_ALONE)
         overwrite_watch(s);
     else if (stage.act >= ACT_COMMITTED)
         rollback_watch(s);
@@ -531,8 +619,10 @@ void stage_play(void) {
             play_rivals();
         else if (sim.o.play == PLAY_ROLLBACK)
             play_rollback();
-        else
+        else if (sim.o.play == PLAY_OVERWRITE)
             play_overwrite();
+        else
+            play_estranged();
         stage.act = ACT_NONE;
         sim.quiet = true;
         sim_trace("a play ends");
