@@ -10,9 +10,10 @@
 enum {
     /* libuv handles all input that is there before it runs timers and hooks. What some of it led to
      * must not wait for all: the hooks run in between, after so many bytes, a read counting as
-     * READ_BYTES more. That is a few milliseconds. */
+     * READ_BYTES more. That is 64 small reads, which are answered while what the kernel has of
+     * their connections is still in the processor's cache, or a few milliseconds of large ones. */
     TURN_BYTES = 1 << 20,
-    READ_BYTES = 2048,
+    READ_BYTES = 16384,
     PAIR_ROUNDS = 64, /* between the ends of pairs, before other input has its turn */
 };
 
