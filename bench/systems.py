@@ -162,7 +162,7 @@ def start_etcd(nodes):
 
 def start_floor():
     """Three processes that only read, flush and answer (bench/floor.c)."""
-    system = System("floor")
+    system = System("the floor")
     process = system.spawn(FLOOR, system.folder, stdout=subprocess.PIPE)
     system.redis = [f"127.0.0.1:{int(process.stdout.readline())}"]
     system.find_children()
