@@ -28,6 +28,16 @@ bool damage_mended(void) {
     return true;
 }
 
+/* No copy is wrong, nor that of a server which is down and will come back with it. */
+static bool all_right(void) {
+    for (int i = 1; i <= SERVERS_MAX; i++) {
+        const struct server *s = &sim.servers[i];
+        if (!s->removed && (s->damaged || s->misapplied))
+            return false;
+    }
+    return damage_mended();
+}
+
 static void server_damage(struct server *s) {
     struct store_view *view;
     struct slice key, value;
@@ -67,7 +77,7 @@ void damage_choose(const struct sim_options *base) {
 }
 
 static void damage_step(void *arg, uint64_t number) {
-    bool any = !damage_mended();
+    bool any = !all_right();
     if (!sim.faults) {
         misapply.server = NULL; /* also in a second act, in which a minority dies for good */
         return;
@@ -104,7 +114,7 @@ int __wrap_store_apply(struct store *s, uint64_t index, uint64_t term, struct sl
                        store_reply_fn reply_fn, void *ctx) {
     struct server *server = misapply.server;
     if (!server || !server->node || node_store(server->node) != s || !sim.faults ||
-        sim.now_us > misapply.until_us || !damage_mended())
+        sim.now_us > misapply.until_us || !all_right())
         return __real_store_apply(s, index, term, entry, reply_fn, ctx);
     struct buf other = {0};
     buf_append_slice(&other, entry);
