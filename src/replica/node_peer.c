@@ -14,7 +14,8 @@ struct peer *node_peer(struct node *n, uint64_t id) {
 }
 
 /* A node that speaks to us although no membership that we hold names it: we may be new, and it the
- * leader. It is remembered, so that we can answer, until the next membership.
+ * leader. It is remembered, so that we can answer, until the next membership. So is a leader whom
+ * another node has named.
  *
  * A member that says another address than its record has moved. What we send goes there at once,
  * since the change of the record may need its acknowledgement; the leader proposes that change
@@ -112,6 +113,14 @@ void node_send_status(struct node *n) {
         .http_address = slice_str(n->o.http_address),
         .redis_address = slice_str(n->o.redis_address),
     };
+    s.leader_id = node_leader_id(n);
+    const struct peer *leader = s.leader_id ? node_peer(n, s.leader_id) : NULL;
+    if (s.leader_id == n->o.id)
+        s.leader_address = slice_str(n->o.peer_address);
+    else if (leader)
+        s.leader_address = slice_str(leader->address);
+    else
+        s.leader_id = 0;
     s.check_index = n->check_index;
     s.check_digest = n->check_digest;
     s.health = n->health;
@@ -132,10 +141,24 @@ static void copy_address(struct node *n, char out[MEMBER_ADDRESS_BYTES_MAX], str
     n->members_version++;
 }
 
+/* Who was down while members came, went or moved, and has moved itself, may not know where the
+ * leader is, which does not know where it is: those who know both tell it. It will say its address
+ * there.
+ */
+static void know_leader(struct node *n, const struct wire_status *s) {
+    char address[MEMBER_ADDRESS_BYTES_MAX] = "";
+    if (s->leader_id == 0 || s->leader_id == n->o.id || s->term < node_term(n) ||
+        s->leader_id == node_leader_id(n))
+        return;
+    memcpy(address, s->leader_address.data, s->leader_address.size);
+    peer_of_sender(n, s->leader_id, address);
+}
+
 static void node_on_status(struct node *n, uint64_t from, const struct wire_status *s) {
     struct peer *p = node_peer(n, from);
     if (!p)
         return;
+    know_leader(n, s);
     p->term = s->term;
     p->applied = s->applied;
     p->digest = s->digest;

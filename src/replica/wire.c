@@ -132,6 +132,8 @@ void wire_put_status(struct buf *out, const struct wire_status *s) {
     buf_append_u64(out, s->work.total);
     buf_append_lstr(out, s->http_address);
     buf_append_lstr(out, s->redis_address);
+    buf_append_u64(out, s->leader_id);
+    buf_append_lstr(out, s->leader_address);
     frame_close(out, at);
 }
 
@@ -318,9 +320,12 @@ bool wire_decode_status(struct slice payload, struct wire_status *ret) {
     ret->work.total = reader_u64(&r);
     ret->http_address = reader_lstr(&r);
     ret->redis_address = reader_lstr(&r);
+    ret->leader_id = reader_u64(&r);
+    ret->leader_address = reader_lstr(&r);
     return reader_done(&r) && work < WORK_KINDS && health < HEALTH_KINDS &&
            ret->http_address.size < MEMBER_ADDRESS_BYTES_MAX &&
-           ret->redis_address.size < MEMBER_ADDRESS_BYTES_MAX;
+           ret->redis_address.size < MEMBER_ADDRESS_BYTES_MAX &&
+           ret->leader_address.size < MEMBER_ADDRESS_BYTES_MAX;
 }
 
 bool wire_decode_fetch(struct slice payload, struct wire_piece *ret) {

@@ -42,7 +42,7 @@
 
 #define WIRE_PREFACE "CTR1"
 enum {
-    WIRE_VERSION = 5,
+    WIRE_VERSION = 6,
     WIRE_FRAME_BYTES_MAX = 160 * 1024 * 1024, /* entries of the largest values, two at a time */
     WIRE_PIECE_BYTES = 256 * 1024,
 };
@@ -112,6 +112,8 @@ struct wire_status {
     enum node_health health;
     struct node_work work;
     struct slice http_address, redis_address;
+    uint64_t leader_id; /* and where it is, as this node knows it; 0: none */
+    struct slice leader_address;
 };
 struct wire_piece {
     uint64_t index, hash, offset;

@@ -749,6 +749,43 @@ static void test_three_nodes(void **state) {
     rig_free(r);
 }
 
+/* A node that has moved while others came does not know the leader, nor the leader where it is. */
+static void test_a_leader_that_another_node_names(void **state) {
+    struct rig *r = rig_new();
+    struct node *n = rig_bootstrap(r, 1);
+    struct buf b = {0};
+    struct wire_status status = {.term = 1};
+    wire_put_status(&b, &status);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    assert_null(node_peer(n, 4));
+    status = (struct wire_status){
+        .term = node_term(n), .leader_id = 4, .leader_address = slice_str("s4:1")};
+    buf_reset(&b);
+    wire_put_status(&b, &status);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    assert_non_null(node_peer(n, 4));
+    rig_run(r, 1000);
+    bool heard = false;
+    LIST_FOREACH (it, &r->servers[4].inbox) {
+        heard |= LIST_ENTRY(it, struct packet, node)->type == WIRE_STATUS;
+    }
+    assert_true(heard);
+    /* It has moved as well. What an older term says is older. */
+    status.leader_address = slice_str("elsewhere:1");
+    buf_reset(&b);
+    wire_put_status(&b, &status);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    assert_string_equal(node_peer(n, 4)->address, "elsewhere:1");
+    status.leader_address = slice_str("s4:1");
+    status.term--;
+    buf_reset(&b);
+    wire_put_status(&b, &status);
+    rig_deliver(r, 1, 3, buf_slice(&b));
+    assert_string_equal(node_peer(n, 4)->address, "elsewhere:1");
+    buf_fini(&b);
+    rig_free(r);
+}
+
 static void test_the_leader_dies(void **state) {
     struct rig *r = rig_new();
     rig_grow_to_three(r);
@@ -874,6 +911,7 @@ int main(void) {
         cmocka_unit_test(test_a_gateway_that_connects_again),
         cmocka_unit_test(test_stop_waits_for_the_log),
         cmocka_unit_test(test_three_nodes),
+        cmocka_unit_test(test_a_leader_that_another_node_names),
         cmocka_unit_test(test_the_leader_dies),
         cmocka_unit_test(test_a_leader_alone_serves_nothing),
         cmocka_unit_test(test_a_leader_that_stops_hands_over),

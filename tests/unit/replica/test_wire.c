@@ -170,7 +170,9 @@ static void put_frame(int which, struct buf *out) {
         .snapshot_hash = 77,
         .work = {.kind = WORK_FETCHING, .from = 3, .done = 4096, .total = 8192},
         .http_address = slice_str("host5:8080"),
-        .redis_address = slice_str("")};
+        .redis_address = slice_str(""),
+        .leader_id = 3,
+        .leader_address = slice_str("host3:7070")};
     const struct wire_piece piece = {
         .index = 100, .hash = 78, .offset = 1 << 20, .bytes = 6, .data = slice_str("pieces")};
     switch (which) {
@@ -528,6 +530,11 @@ static void test_bounds_of_the_others(void **state) {
     take(buf_slice(&b), &type, &payload);
     assert_false(decode(type, payload, &d));
     status = (struct wire_status){.redis_address = hello.address};
+    buf_reset(&b);
+    wire_put_status(&b, &status);
+    take(buf_slice(&b), &type, &payload);
+    assert_false(decode(type, payload, &d));
+    status = (struct wire_status){.leader_id = 1, .leader_address = hello.address};
     buf_reset(&b);
     wire_put_status(&b, &status);
     take(buf_slice(&b), &type, &payload);
