@@ -158,7 +158,7 @@ def test_a_key_does_not_speak_for_a_member_elsewhere(secured):
     context.load_cert_chain(ca / "web.example.pem", ca / "web.example.key")
     context.set_alpn_protocols(["cotidal"])
     cluster, address = bytes.fromhex(node.status()["cluster"]), b"web.example:7070"
-    hello = struct.pack("<BHQ16sQQI", 1, 5, int(member.id), cluster, 1 << 40, 1, len(address)) + address
+    hello = struct.pack("<BHQ16sQQI", 1, 6, int(member.id), cluster, 1 << 40, 1, len(address)) + address
     with node.socket("peer") as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
         s.sendall(b"CTR1" + struct.pack("<I", len(hello)) + hello)
         with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
