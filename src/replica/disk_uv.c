@@ -435,6 +435,14 @@ static bool takes_direct(struct disk_uv *u, struct disk_job *job) {
     return f->direct && direct_fits(f->direct, job->offset, job_bytes(job));
 }
 
+/* The file cannot be written directly after all: its jobs go by the thread, in their old place. */
+static void give_back(struct disk_uv *u, struct disk_file *f, struct list *run) {
+    direct_close(f->direct);
+    f->direct = NULL;
+    list_splice(run, &u->waiting);
+    list_splice(&u->waiting, run);
+}
+
 /* The first that waits, and what lies right behind it. False: it goes by the thread, and so do all
  * later ones of this file. */
 static bool start_direct(struct disk_uv *u) {
@@ -456,10 +464,7 @@ static bool start_direct(struct disk_uv *u) {
     }
     if (r == 0)
         return true;
-    list_splice(&u->direct_run, &u->waiting);
-    list_splice(&u->waiting, &u->direct_run);
-    direct_close(f->direct);
-    f->direct = NULL;
+    give_back(u, f, &u->direct_run);
     return false;
 }
 
@@ -487,11 +492,7 @@ static void on_direct(void *ctx, int status) {
     list_init(&run);
     list_splice(&run, &u->direct_run);
     if (status == DIRECT_REFUSED) {
-        struct disk_file *f = LIST_ENTRY(run.next, struct disk_job, node)->file;
-        direct_close(f->direct);
-        f->direct = NULL;
-        list_splice(&run, &u->waiting);
-        list_splice(&u->waiting, &run);
+        give_back(u, LIST_ENTRY(run.next, struct disk_job, node)->file, &run);
     } else if (status < 0) {
         u->line_error = status;
     }
